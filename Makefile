@@ -1,0 +1,54 @@
+# Every goal makes the virtual environment that it needs: Python >= 3.11 and make are enough to start.
+PYTHON ?= python3
+MODEL ?= mlp# What `make demo` trains: mlp or softmax.
+TESTS ?=# What `make test` runs: all, or paths and options for pytest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo    train a digit classifier with one compiled step (MODEL=mlp or softmax)'
+	@echo 'make test    run the tests (TESTS="tests/data -k idx" for some of them)'
+	@echo 'make check   format, lint, layers and types, as CI checks them'
+	@echo 'make format  rewrite the sources in the project format'
+	@echo 'make bench   time the kernels against their rivals'
+	@echo 'make clean   remove the virtual environment and the caches'
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python tutorials/train_mnist.py --model $(MODEL)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 $(TESTS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One stamp an extra, so that the tests do not wait for what only the benchmarks need.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+# pip comes last when an environment is made, so where it is, the environment is whole.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    found=$$(command -v '$(PYTHON)' >/dev/null && $(PYTHON) --version 2>&1 || echo 'not found'); \
+	    echo "tensorc needs Python >= 3.11, and '$(PYTHON)' is $$found." >&2; \
+	    echo "Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $(VENV)

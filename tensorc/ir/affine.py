@@ -1,0 +1,120 @@
+"""Expressions as sums of variables with integer coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Unary, UnaryOp, Var
+from tensorc.ir.walk import walk
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`sum(coeffs[v] * v) + const`; no coefficient is 0."""
+
+    coeffs: Mapping[Var, int]
+    const: int
+
+
+def linear(expr: Expr) -> Linear | None:
+    """`expr` as a sum with integer coefficients, or None: a product of variables, `//`, a load..."""
+    match expr:
+        case Const(value, dtype) if dtype.is_int:
+            return Linear({}, int(value))
+        case Var():
+            return Linear({expr: 1}, 0)
+        case Unary(UnaryOp.NEG, x):
+            return _scale(linear(x), -1)
+        case Cast(x, dtype) if dtype.is_int and x.dtype.is_int and dtype.bits >= x.dtype.bits:
+            return linear(x)
+        case Binary(BinaryOp.ADD, a, b):
+            return _add(linear(a), linear(b))
+        case Binary(BinaryOp.SUB, a, b):
+            return _add(linear(a), _scale(linear(b), -1))
+        case Binary(BinaryOp.MUL, a, b):
+            x, y = linear(a), linear(b)
+            if x is None or y is None:
+                return None
+            if not x.coeffs:
+                return _scale(y, x.const)
+            return _scale(x, y.const) if not y.coeffs else None
+        case _:
+            return None
+
+
+def _scale(a: Linear | None, by: int) -> Linear | None:
+    if a is None:
+        return None
+    return Linear({v: c * by for v, c in a.coeffs.items()} if by else {}, a.const * by)
+
+
+def _add(a: Linear | None, b: Linear | None) -> Linear | None:
+    if a is None or b is None:
+        return None
+    total = dict(a.coeffs)
+    for v, c in b.coeffs.items():
+        total[v] = total.get(v, 0) + c
+    return Linear({v: c for v, c in total.items() if c}, a.const + b.const)
+
+
+def to_expr(form: Linear) -> Expr:
+    """The expression of a linear form, variables in their order, the constant last."""
+    result: Expr | None = None
+    for var, c in form.coeffs.items():
+        term: Expr = var if abs(c) == 1 else Binary(BinaryOp.MUL, var, Const(abs(c), var.dtype))
+        if result is None:
+            result = term if c > 0 else Unary(UnaryOp.NEG, term)
+        else:
+            result = Binary(BinaryOp.ADD if c > 0 else BinaryOp.SUB, result, term)
+    if result is None:
+        return Const(form.const)
+    if form.const:
+        op = BinaryOp.ADD if form.const > 0 else BinaryOp.SUB
+        result = Binary(op, result, Const(abs(form.const), result.dtype))
+    return result
+
+
+def coefficient(expr: Expr, var: Var) -> Expr | None:
+    """The factor of `var` in `expr`, which may hold other variables (a symbolic stride).
+
+    None where `expr` is not affine in `var` (`var // 2`, `var * var`, a load at `var`).
+    """
+    zero = Const(0, expr.dtype)
+    if all(n is not var for n in walk(expr)):
+        return zero
+    match expr:
+        case Var():
+            return Const(1, expr.dtype)
+        case Unary(UnaryOp.NEG, x):
+            c = coefficient(x, var)
+            return None if c is None else Unary(UnaryOp.NEG, c)
+        case Binary(BinaryOp.ADD | BinaryOp.SUB as op, a, b):
+            x, y = coefficient(a, var), coefficient(b, var)
+            return None if x is None or y is None else _combine(op, x, y)
+        case Binary(BinaryOp.MUL, a, b):
+            x, y = coefficient(a, var), coefficient(b, var)
+            if x is None or y is None:
+                return None
+            if isinstance(x, Const) and x.value == 0:
+                return _combine(BinaryOp.MUL, a, y)
+            if isinstance(y, Const) and y.value == 0:
+                return _combine(BinaryOp.MUL, x, b)
+            return None
+        case _:
+            return None
+
+
+def _combine(op: BinaryOp, a: Expr, b: Expr) -> Expr:
+    """`a op b` with the trivial cases folded."""
+    if isinstance(a, Const) and isinstance(b, Const):
+        x, y = int(a.value), int(b.value)
+        value = x + y if op is BinaryOp.ADD else x - y if op is BinaryOp.SUB else x * y
+        return Const(value, a.dtype)
+    if isinstance(b, Const) and b.value == (1 if op is BinaryOp.MUL else 0):
+        return a
+    if isinstance(a, Const) and op is BinaryOp.MUL and a.value == 1:
+        return b
+    if isinstance(a, Const) and op is BinaryOp.ADD and a.value == 0:
+        return b
+    return Binary(op, a, b)

@@ -1,0 +1,264 @@
+"""What allows or forbids a schedule step: exact dependences, and the pair of iterations in the way.
+
+A step is checked after the fact: the rewritten program is compared with the one before, leaf by
+leaf. Two instances that touch one element, at least one of them writing, are dependent; a step
+that runs a dependent pair in the other order, or both at once, is refused. Accesses that isl
+cannot express are treated as touching any element, so a legal step may be refused, never an
+illegal one accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tensorc.errors import ScheduleError
+from tensorc.ir.expr import Buffer, Expr, Var
+from tensorc.ir.printer import show
+from tensorc.ir.sets import EMPTY, Encoder, sample
+from tensorc.ir.stmt import Accumulate, For, Leaf, Stmt
+from tensorc.ir.walk import children, loads, substitute, written_buffers
+from tensorc.schedule.tree import Site, Time, sites
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One read or write of a buffer's element by a leaf; `updates` for an accumulation's own."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    writes: bool
+    updates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Two instances that a step must not swap, `first` before `second` as things stand.
+
+    The values are None where the conflict has parts that numbers cannot show.
+    """
+
+    first: Site
+    second: Site
+    buffer: Buffer
+    first_values: Mapping[Var, int] | None
+    second_values: Mapping[Var, int] | None
+    too_hard: bool = False
+
+
+def accesses(leaf: Leaf) -> list[Access]:
+    """Every access of a leaf: its loads, then its writes."""
+    found = [Access(x.buffer, x.indices, False) for c in children(leaf) for x in loads(c)]
+    updates = isinstance(leaf, Accumulate)
+    for buffer in written_buffers(leaf):
+        found.append(Access(buffer, leaf.indices, True, updates))  # type: ignore[union-attr]
+    return found
+
+
+def reordered_pair(
+    before: Sequence[Site], after: Sequence[Site], old_vars: Sequence[Mapping[Var, Expr]]
+) -> Violation | None:
+    """A dependent pair that runs in the other order after a step, or None.
+
+    `after[c]` is what became of `before[c]`, and `old_vars[c]` says what the old loop variables
+    are in terms of the new ones (those it leaves out are unchanged). Both lists are rooted at the
+    statement that the step rewrote, so loops around it are alike in both instances.
+    """
+    times = [
+        tuple(t if isinstance(t, int) else substitute(t, m) for t in site.time)
+        for site, m in zip(before, old_vars, strict=True)
+    ]
+    count = len(after)
+    for a in range(count):
+        for b in range(count):
+            if _same_order(times[a], times[b], after[a].time, after[b].time):
+                continue
+            found = _conflict(after[a], after[b], (times[a], times[b]), commute=True)
+            if found is not None:
+                return found
+    return None
+
+
+def _same_order(old_a: Time, old_b: Time, new_a: Time, new_b: Time) -> bool:
+    """Whether static positions alone put all of `a` before all of `b`, or after, in both."""
+    return _static(old_a, old_b) is not None and _static(old_a, old_b) == _static(new_a, new_b)
+
+
+def _static(a: Time, b: Time) -> int | None:
+    if not a or not b or not isinstance(a[0], int) or not isinstance(b[0], int) or a[0] == b[0]:
+        return None
+    return -1 if a[0] < b[0] else 1
+
+
+def carried_pair(loop: For) -> Violation | None:
+    """A dependent pair in different iterations of `loop`, or None: what forbids parallel lanes."""
+    inside = sites(loop)
+    for a in inside:
+        for b in inside:
+            found = _conflict(a, b, None, commute=False, differ=loop.var)
+            if found is not None:
+                return found
+    return None
+
+
+def _conflict(
+    a: Site,
+    b: Site,
+    old: tuple[Time, Time] | None,
+    *,
+    commute: bool,
+    differ: Var | None = None,
+) -> Violation | None:
+    """Instances of `a` and `b` that touch one element, in the order asked about."""
+    for x in accesses(a.leaf):
+        for y in accesses(b.leaf):
+            if x.buffer is not y.buffer or not (x.writes or y.writes):
+                continue
+            if x.buffer in a.private and x.buffer in b.private:
+                continue
+            if commute and x.updates and y.updates and _commutes(a.leaf, b.leaf):
+                continue
+            found = _solve(a, b, x, y, old, differ)
+            if found is not None:
+                return found
+    return None
+
+
+def _commutes(a: Leaf, b: Leaf) -> bool:
+    return (
+        isinstance(a, Accumulate)
+        and isinstance(b, Accumulate)
+        and a.reducer is b.reducer
+        and a.reducer.associative
+        and a.reducer.commutative
+        and a.buffers == b.buffers
+    )
+
+
+class _TwoInstances(Encoder):
+    """An encoder in which the variables of `own` come in two copies, all others in one."""
+
+    def __init__(self, own: frozenset[Var]) -> None:
+        super().__init__()
+        self.own = own
+
+    def var(self, var: Var, copy: int = 0) -> str:
+        return super().var(var, copy if var in self.own else 0)
+
+
+def _solve(
+    a: Site,
+    b: Site,
+    x: Access,
+    y: Access,
+    old: tuple[Time, Time] | None,
+    differ: Var | None,
+) -> Violation | None:
+    own = frozenset(a.vars) | frozenset(b.vars)
+    encoder = _TwoInstances(own)
+    for var in a.vars:
+        encoder.var(var, 0)
+    for var in b.vars:
+        encoder.var(var, 1)
+    constraints = [encoder.condition(c, True, 0) for c in a.domain()]
+    constraints += [encoder.condition(c, True, 1) for c in b.domain()]
+    for i, j in zip(x.indices, y.indices, strict=True):
+        constraints.append(f"{encoder.number(i, 0)} = {encoder.number(j, 1)}")
+    if old is not None:
+        constraints.append(_before(encoder, old[0], 0, old[1], 1))
+        constraints.append(_before(encoder, b.time, 1, a.time, 0))
+    if differ is not None:
+        constraints.append(f"{encoder.var(differ, 0)} < {encoder.var(differ, 1)}")
+    if "false" in constraints:
+        return None
+    point = sample(encoder.set_of(*constraints))
+    if point == EMPTY:
+        return None
+    if point is None or not encoder.exact:
+        return Violation(a, b, x.buffer, None, None, too_hard=point is None)
+    values = encoder.read(point)
+    return Violation(
+        a,
+        b,
+        x.buffer,
+        {v: values[v, 0] for v in a.vars},
+        {v: values[v, 1] if (v, 1) in values else values[v, 0] for v in b.vars},
+    )
+
+
+def _before(encoder: Encoder, a: Time, copy_a: int, b: Time, copy_b: int) -> str:
+    """isl text for: the time `a` comes before the time `b`."""
+    cases: list[str] = []
+    equal: list[str] = []
+    for s, t in zip(a, b, strict=False):
+        if isinstance(s, int) and isinstance(t, int):
+            if s < t:
+                cases.append(" and ".join(equal) or "true")
+            if s != t:
+                break
+            continue
+        x = str(s) if isinstance(s, int) else encoder.number(s, copy_a)
+        y = str(t) if isinstance(t, int) else encoder.number(t, copy_b)
+        cases.append(" and ".join([*equal, f"{x} < {y}"]))
+        equal.append(f"{x} = {y}")
+    return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"
+
+
+# --- messages -------------------------------------------------------------------------------
+
+
+def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleError:
+    """The error for a step that `violation` forbids."""
+    a, b, name = violation.first, violation.second, violation.buffer.name
+    if violation.too_hard:
+        head = f"{step}: whether it keeps the order of accesses to '{name}' is too hard to prove"
+    elif violation.first_values is None or violation.second_values is None:
+        head = (
+            f"{step}: two iterations may touch one element of '{name}', since an index depends "
+            "on data or is not affine"
+        )
+    else:
+        first, second = _point(violation.first_values), _point(violation.second_values)
+        head = (
+            f"{step}: in '{_stage(b.leaf)}', {first or 'the first statement'} must run before "
+            f"{second or 'the second'}, and would run after it or at the same time"
+        )
+    names = ", ".join(loop.var.name for loop in _loops_of(root))
+    lines = [
+        head,
+        f"  {show(a.leaf).strip()}: {_why(violation)}",
+        f"  loops, outermost first: {names}; {legal}",
+    ]
+    if b.leaf is not a.leaf:
+        lines.insert(2, f"  {show(b.leaf).strip()}: the second")
+    return ScheduleError("\n".join(lines))
+
+
+def _why(violation: Violation) -> str:
+    writes_a = violation.buffer in set(written_buffers(violation.first.leaf))
+    writes_b = violation.buffer in set(written_buffers(violation.second.leaf))
+    name = violation.buffer.name
+    if writes_a and writes_b:
+        return f"both write one element of {name}"
+    if writes_a:
+        return f"the second reads what the first writes to {name}"
+    return f"the second writes what the first reads from {name}"
+
+
+def _point(values: Mapping[Var, int]) -> str:
+    text = ", ".join(f"{v.name}={n}" for v, n in values.items())
+    return f"iteration {text}" if text else ""
+
+
+def _stage(leaf: Leaf) -> str:
+    written = written_buffers(leaf)
+    return written[0].name if written else "check"
+
+
+def _loops_of(root: Stmt) -> list[For]:
+    seen: dict[For, None] = {}
+    for site in sites(root):
+        for loop in site.loops:
+            seen[loop] = None
+    return list(seen)
+

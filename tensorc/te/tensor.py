@@ -1,0 +1,444 @@
+"""Tensors: functions of their indices. A tensor is a buffer that knows its definition.
+
+A definition says what every element is, never in which order anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from tensorc.dtypes import DType, as_dtype, float32, int64
+from tensorc.errors import IRError, ShapeError
+from tensorc.ir.expr import (
+    BinaryOp,
+    Buffer,
+    CompareOp,
+    Const,
+    Dim,
+    Expr,
+    ExprBase,
+    ExprLike,
+    Load,
+    Loc,
+    Var,
+    as_expr,
+    as_shape,
+    binary,
+    call,
+    caller_loc,
+    cast,
+    compare,
+)
+from tensorc.ir.affine import linear
+from tensorc.ir.walk import free_vars, loads
+from tensorc.te.bounds import check_accesses
+
+ZERO = Const(0, int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IterVar(Var):
+    """The variable of an axis: `start <= v < start + extent`, spatial or reduced over.
+
+    `where`, on a reduce axis, is a condition on the points that count.
+    """
+
+    start: Expr = ZERO
+    extent: Expr = ZERO
+    reduce: bool = False
+    where: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placeholder:
+    """The definition of an input: its values come with a call."""
+
+    loc: Loc | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compute:
+    """The definition of one or more tensors of one shape: an expression each over the axes.
+
+    `tensors` are filled in by `compute`; all of them belong to this one definition.
+    """
+
+    axes: tuple[IterVar, ...]
+    bodies: tuple[Expr, ...]
+    loc: Loc | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that the bodies read, each once, in order of first use."""
+        found: dict[Tensor, None] = {}
+        for body in self.bodies:
+            for load in loads(body):
+                assert isinstance(load.buffer, Tensor), "a definition reads tensors only"
+                found[load.buffer] = None
+        return tuple(found)
+
+
+Operation: TypeAlias = Placeholder | Compute
+TensorLike: TypeAlias = "Tensor | ExprBase | int | float | bool | np.generic"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor(Buffer):
+    """A tensor: name, shape, dtype and the operation that makes it.
+
+    Indexed with one integer expression for each dimension it gives a scalar expression.
+    Arithmetic between whole tensors is elementwise, with NumPy's broadcasting. Attributes:
+
+        op: `Placeholder` or `Compute`.
+        component: which output of `op` this is.
+        given_name: whether the user chose the name; a chosen one must be unique in a program.
+    """
+
+    op: Operation = field(default_factory=Placeholder)
+    component: int = 0
+    given_name: bool = False
+
+    __hash__ = object.__hash__
+
+    @property
+    def body(self) -> Expr:
+        """The defining expression over `axes`.
+
+        Raises:
+            IRError: the tensor is a placeholder.
+        """
+        if isinstance(self.op, Placeholder):
+            raise IRError(f"{self.name} is a placeholder: it has no definition")
+        return self.op.bodies[self.component]
+
+    @property
+    def axes(self) -> tuple[IterVar, ...]:
+        """The spatial axes of the definition; none for a placeholder."""
+        return self.op.axes if isinstance(self.op, Compute) else ()
+
+    def __getitem__(self, indices: ExprLike | tuple[ExprLike, ...]) -> Expr:
+        given = indices if isinstance(indices, tuple) else (indices,)
+        if any(isinstance(i, slice) or i is None or i is Ellipsis for i in given):
+            raise ShapeError(
+                f"{self.name}: a tensor is indexed with one integer for each of its "
+                f"{self.ndim} dimensions; use tc.ops.slice for ranges"
+            )
+        return Load(self, tuple(_index(self, d, i) for d, i in enumerate(given)), loc=caller_loc())
+
+    def __call__(self, *indices: ExprLike) -> Expr:
+        return self[indices]
+
+    def __len__(self) -> int:
+        raise ShapeError(f"{self.name}: use {self.name}.shape[0], a tensor is no sequence")
+
+    def __iter__(self) -> object:
+        raise ShapeError(f"{self.name}: a tensor cannot be iterated over; index it")
+
+    def __bool__(self) -> bool:
+        raise IRError(f"{self.name}: a tensor has no truth value while it is built")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def astype(self, dtype: DType | str) -> Tensor:
+        """Every element converted to `dtype`."""
+        to = as_dtype(dtype)
+        return elementwise(lambda x: cast(x, to), self, name="cast")
+
+    def __add__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.ADD, self, other)
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.ADD, other, self)
+
+    def __sub__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.SUB, self, other)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.SUB, other, self)
+
+    def __mul__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.MUL, self, other)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.MUL, other, self)
+
+    def __truediv__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.DIV, self, other)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.DIV, other, self)
+
+    def __floordiv__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.FLOORDIV, self, other)
+
+    def __mod__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.MOD, self, other)
+
+    def __and__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.AND, self, other)
+
+    def __or__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.OR, self, other)
+
+    def __xor__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.XOR, self, other)
+
+    def __pow__(self, other: TensorLike) -> Tensor:
+        return elementwise(lambda a, b: as_expr(a) ** b, self, other, name="pow")
+
+    def __rpow__(self, other: TensorLike) -> Tensor:
+        return elementwise(lambda a, b: as_expr(a) ** b, other, self, name="pow")
+
+    def __neg__(self) -> Tensor:
+        return elementwise(lambda x: -as_expr(x), self, name="neg")
+
+    def __invert__(self) -> Tensor:
+        return elementwise(lambda x: ~as_expr(x), self, name="invert")
+
+    def __abs__(self) -> Tensor:
+        return elementwise(lambda x: call("abs", x), self, name="abs")
+
+    def __eq__(self, other: TensorLike) -> Tensor:  # type: ignore[override]
+        return _compare(CompareOp.EQ, self, other)
+
+    def __ne__(self, other: TensorLike) -> Tensor:  # type: ignore[override]
+        return _compare(CompareOp.NE, self, other)
+
+    def __lt__(self, other: TensorLike) -> Tensor:
+        return _compare(CompareOp.LT, self, other)
+
+    def __le__(self, other: TensorLike) -> Tensor:
+        return _compare(CompareOp.LE, self, other)
+
+    def __gt__(self, other: TensorLike) -> Tensor:
+        return _compare(CompareOp.GT, self, other)
+
+    def __ge__(self, other: TensorLike) -> Tensor:
+        return _compare(CompareOp.GE, self, other)
+
+
+def _index(tensor: Tensor, dim: int, index: ExprLike) -> Expr:
+    if isinstance(index, float | np.floating) or isinstance(index, bool):
+        raise ShapeError(f"{tensor.name}: index {index!r} of dimension {dim} is not an integer")
+    return as_expr(index)
+
+
+def dim(name: str, lower: int = 0) -> Dim:
+    """A symbolic size: one compiled function serves every value of at least `lower`."""
+    if lower < 0:
+        raise ShapeError(f"dim {name}: a size is never below 0, so lower={lower} says nothing")
+    _check_name(name)
+    return Dim(name, int64, lower, loc=caller_loc())
+
+
+def placeholder(
+    shape: int | Expr | Sequence[int | Expr], dtype: DType | str = float32, name: str | None = None
+) -> Tensor:
+    """An input tensor of `shape` (integers or `dim`s) and `dtype`."""
+    if name is not None:
+        _check_name(name)
+    op = Placeholder(caller_loc())
+    return Tensor(
+        name or "x", as_shape(shape), as_dtype(dtype), op=op, given_name=name is not None
+    )
+
+
+def compute(
+    shape: int | Expr | Sequence[int | Expr],
+    body: Callable[..., ExprLike | tuple[ExprLike, ...]],
+    name: str | Sequence[str] | None = None,
+    *,
+    default_name: str = "t",
+) -> Tensor:
+    """A tensor of `shape` whose element at (i, j, ...) is `body(i, j, ...)`.
+
+    `body` may return a tuple; the result is then a tuple of tensors, computed together (see
+    `computes`, which is typed so). Reductions may stand anywhere in the body. The axes are named as
+    the parameters of `body`.
+
+    Raises:
+        BoundsError: an access can leave its tensor; the message holds index values that do.
+        ShapeError: `body` takes another number of indices than `shape` has.
+    """
+    made = _compute(shape, body, name, default_name)
+    return made[0] if len(made) == 1 else made  # type: ignore[return-value]
+
+
+def computes(
+    shape: int | Expr | Sequence[int | Expr],
+    body: Callable[..., tuple[ExprLike, ...]],
+    names: Sequence[str] | None = None,
+    *,
+    default_name: str = "t",
+) -> tuple[Tensor, ...]:
+    """Several tensors of one `shape`, computed together: `body` returns a tuple (see `compute`)."""
+    return _compute(shape, body, names, default_name)
+
+
+def _compute(
+    shape: int | Expr | Sequence[int | Expr],
+    body: Callable[..., ExprLike | tuple[ExprLike, ...]],
+    name: str | Sequence[str] | None,
+    default_name: str,
+) -> tuple[Tensor, ...]:
+    sizes = as_shape(shape)
+    axes = tuple(
+        IterVar(n, int64, ZERO, size) for n, size in zip(_axis_names(body, sizes), sizes, strict=True)
+    )
+    value = body(*axes)
+    bodies = tuple(as_expr(v) for v in (value if isinstance(value, tuple) else (value,)))
+    return define(axes, bodies, name, default_name=default_name)
+
+
+def define(
+    axes: tuple[IterVar, ...],
+    bodies: tuple[Expr, ...],
+    name: str | Sequence[str] | None = None,
+    *,
+    default_name: str = "t",
+) -> tuple[Tensor, ...]:
+    """The tensors with the given axes and bodies: what `compute` does once it has both."""
+    if not bodies:
+        raise IRError("compute: the body returned an empty tuple")
+    _check_scope(axes, bodies)
+    check_accesses(axes, bodies)
+    names = _output_names(name, default_name, len(bodies))
+    op = Compute(axes, bodies, caller_loc())
+    shape = tuple(axis.extent for axis in axes)
+    return tuple(
+        Tensor(n, shape, b.dtype, op=op, component=c, given_name=name is not None)
+        for c, (n, b) in enumerate(zip(names, bodies, strict=True))
+    )
+
+
+def _output_names(name: str | Sequence[str] | None, default: str, count: int) -> list[str]:
+    if name is None:
+        return [default] if count == 1 else [f"{default}.{c}" for c in range(count)]
+    names = [name] if isinstance(name, str) and count == 1 else name
+    names = [f"{names}.{c}" for c in range(count)] if isinstance(names, str) else list(names)
+    if len(names) != count:
+        raise IRError(f"compute: {count} outputs but {len(names)} names: {', '.join(names)}")
+    for n in names:
+        _check_name(n)
+    return names
+
+
+def _check_name(name: str) -> None:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
+
+
+def _axis_names(body: Callable[..., object], sizes: tuple[Expr, ...]) -> list[str]:
+    params = list(inspect.signature(body).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in params):
+        return [f"i{d}" for d in range(len(sizes))]
+    names = [p.name for p in params if p.default is p.empty]
+    if len(names) != len(sizes):
+        raise ShapeError(
+            f"compute: shape ({', '.join(map(str, sizes))}) has {len(sizes)} dimensions, but the "
+            f"body takes {len(names)} indices ({', '.join(names)})"
+        )
+    return names
+
+
+def _check_scope(axes: tuple[IterVar, ...], bodies: tuple[Expr, ...]) -> None:
+    """Every variable must be an axis, an enclosing reduction's, a let's, or a size."""
+    own = frozenset(axes)  # A set: `in` of a tuple would ask `==` of expressions.
+    for body in bodies:
+        for var in free_vars(body):
+            if isinstance(var, Dim) or var in own:
+                continue
+            reduced = isinstance(var, IterVar) and var.reduce
+            hint = ": reduce over it, as in tc.sum(..., axis=...)" if reduced else ""
+            kind = "reduce axis" if reduced else "variable"
+            raise IRError(f"{kind} {var.name} is used outside its scope in {body}{hint}")
+
+
+# --- whole tensors --------------------------------------------------------------------------
+
+
+def broadcast_shapes(*shapes: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The shape of an elementwise operation on operands of `shapes`, by NumPy's rule.
+
+    Sizes must be equal (symbolic ones: the same expression) or 1, aligned at the last dimension.
+
+    Raises:
+        ShapeError: two sizes that are neither.
+    """
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[Expr] = []
+    for d in range(-rank, 0):
+        size: Expr = Const(1, int64)
+        for shape in shapes:
+            if -d <= len(shape) and not _is_one(shape[d]):
+                if _is_one(size):
+                    size = shape[d]
+                elif not same_size(size, shape[d]):
+                    texts = ", ".join("(" + ", ".join(map(str, s)) + ")" for s in shapes)
+                    raise ShapeError(
+                        f"cannot broadcast shapes {texts}: {size} and {shape[d]} in dimension {d}"
+                    )
+        result.append(size)
+    return tuple(result)
+
+
+def _is_one(size: Expr) -> bool:
+    return isinstance(size, Const) and size.value == 1
+
+
+def same_size(a: Expr, b: Expr) -> bool:
+    """Whether two sizes are equal for every value of their symbols."""
+    if a is b:
+        return True
+    difference = linear(a - b)
+    return difference is not None and not difference.coeffs and difference.const == 0
+
+
+def broadcast_load(tensor: Tensor, axes: Sequence[Expr]) -> Expr:
+    """The element of `tensor` that stands at `axes` of a broadcast result."""
+    own = axes[len(axes) - tensor.ndim :]
+    index = [ZERO if _is_one(s) else i for s, i in zip(tensor.shape, own, strict=True)]
+    return Load(tensor, tuple(index), loc=caller_loc())
+
+
+def elementwise(fn: Callable[..., ExprLike], *operands: TensorLike, name: str = "t") -> Tensor:
+    """The tensor of `fn` applied to the operands' elements, broadcast against each other.
+
+    Python numbers and 0-d values pass through; at least one operand must be a tensor.
+    """
+    shape = broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
+    axes = tuple(IterVar(f"i{d}", int64, ZERO, size) for d, size in enumerate(shape))
+    scalars = [broadcast_load(x, axes) if isinstance(x, Tensor) else x for x in operands]
+    return define(axes, (as_expr(fn(*scalars)),), default_name=name)[0]
+
+
+_OP_NAMES: Mapping[BinaryOp, str] = {
+    BinaryOp.ADD: "add",
+    BinaryOp.SUB: "sub",
+    BinaryOp.MUL: "mul",
+    BinaryOp.DIV: "div",
+    BinaryOp.FLOORDIV: "floordiv",
+    BinaryOp.MOD: "mod",
+    BinaryOp.AND: "and_",
+    BinaryOp.OR: "or_",
+    BinaryOp.XOR: "xor",
+}
+
+
+def _arith(op: BinaryOp, a: TensorLike, b: TensorLike) -> Tensor:
+    if isinstance(a, ExprBase) or isinstance(b, ExprBase):
+        return binary(op, a, b)  # type: ignore[arg-type, return-value]
+    return elementwise(lambda x, y: binary(op, x, y), a, b, name=_OP_NAMES[op])
+
+
+def _compare(op: CompareOp, a: TensorLike, b: TensorLike) -> Tensor:
+    if isinstance(a, ExprBase) or isinstance(b, ExprBase):
+        return compare(op, a, b)  # type: ignore[arg-type, return-value]
+    return elementwise(lambda x, y: compare(op, x, y), a, b, name=op.name.lower())
+
