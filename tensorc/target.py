@@ -71,7 +71,9 @@ def host_features() -> str:
 
 def available_threads() -> int:
     """The processors that this process may use: its affinity mask, limited by its cgroup."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
             quota, period = file.read().split()
@@ -81,7 +83,15 @@ def available_threads() -> int:
 
 
 # What an LLVM processor name implies, where the feature string says nothing.
-_AVX512 = ("znver4", "znver5", "skylake-avx512", "icelake", "sapphirerapids", "x86-64-v4", "cascade")
+_AVX512 = (
+    "znver4",
+    "znver5",
+    "skylake-avx512",
+    "icelake",
+    "sapphirerapids",
+    "x86-64-v4",
+    "cascade",
+)
 _AVX = ("znver", "haswell", "skylake", "broadwell", "x86-64-v3", "alderlake")
 
 

@@ -23,7 +23,6 @@ from tensorc.dtypes import (
     as_dtype,
     bool_,
     float32,
-
     int64,
     promote,
 )
@@ -250,7 +249,7 @@ class Const(ExprBase):
     """A number. Its Python value is exact for the dtype (a float32 constant is rounded)."""
 
     value: int | float | bool
-    dtype: DType
+    dtype: DType = int64
     loc: Loc | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -320,8 +319,7 @@ class Binary(ExprBase):
             or (dtype.is_bool and self.op not in (*_BITWISE, BinaryOp.MIN, BinaryOp.MAX))
         ):
             raise DTypeError(
-                f"{self.op.value} is not defined for {dtype}: "
-                f"{self.lhs} {self.op.value} {self.rhs}"
+                f"{self.op.value} is not defined for {dtype}: {self.lhs} {self.op.value} {self.rhs}"
             )
         object.__setattr__(self, "dtype", dtype)
 
@@ -523,18 +521,7 @@ class Reduce(ExprBase):
 
 
 Expr: TypeAlias = (
-    Const
-    | Var
-    | Unary
-    | Binary
-    | Compare
-    | Cast
-    | Call
-    | Load
-    | Select
-    | Where
-    | Let
-    | Reduce
+    Const | Var | Unary | Binary | Compare | Cast | Call | Load | Select | Where | Let | Reduce
 )
 ExprLike: TypeAlias = "Expr | ExprBase | int | float | bool | np.generic"
 
@@ -665,8 +652,10 @@ def cast(value: ExprLike, dtype: DType | str) -> Expr:
     if expr.dtype == dtype:
         return expr
     if isinstance(expr, Const) and not (expr.dtype.is_float and dtype.is_int):
-        return Const(expr.value, dtype, loc=expr.loc) if _fits(expr.value, dtype) else Cast(
-            expr, dtype, loc=caller_loc()
+        return (
+            Const(expr.value, dtype, loc=expr.loc)
+            if _fits(expr.value, dtype)
+            else Cast(expr, dtype, loc=caller_loc())
         )
     return Cast(expr, dtype, loc=caller_loc())
 
@@ -774,7 +763,9 @@ def check_indices(buffer: Buffer, indices: tuple[Expr, ...]) -> None:
         )
     for index in indices:
         if not index.dtype.is_int:
-            raise DTypeError(f"{buffer.name}: an index must be an integer, got {index.dtype} {index}")
+            raise DTypeError(
+                f"{buffer.name}: an index must be an integer, got {index.dtype} {index}"
+            )
 
 
 def check_choice(name: str, cond: Expr, on_true: Expr, on_false: Expr) -> None:
@@ -793,5 +784,3 @@ def is_const(expr: Expr, value: float | None = None) -> bool:
 def const_int(expr: Expr) -> int | None:
     """The value of an integer constant, else None."""
     return int(expr.value) if isinstance(expr, Const) and not expr.dtype.is_float else None
-
-

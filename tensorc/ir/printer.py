@@ -18,9 +18,8 @@ subexpression that is shared prints in each place.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -63,6 +62,9 @@ from tensorc.ir.stmt import (
     Store,
 )
 from tensorc.ir.walk import free_vars, same, walk_stmts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["ASSIGN", "FLAGS", "KEYWORDS", "LEVEL", "LOOP", "builtin_name", "show"]
 
@@ -243,17 +245,17 @@ class _Printer:
             if stop <= f.var.dtype.max_value:
                 return f"{start}, {_number(Const(stop, f.var.dtype))}"
         match f.extent:
-            case Binary(BinaryOp.SUB, stop, begin) if self.expr(begin) == start:
-                text = self.expr(stop)
-                both = isinstance(f.start, Const) and isinstance(stop, Const)
-                if not both and not self.starts_with(stop, start):
+            case Binary(BinaryOp.SUB, end, begin) if self.expr(begin) == start:
+                text = self.expr(end)
+                both = isinstance(f.start, Const) and isinstance(end, Const)
+                if not both and not self.starts_with(end, start):
                     return f"{start}, {text}"
             case _:
                 pass
         return f"{start}, {self.expr(Binary(BinaryOp.ADD, f.start, f.extent))}"
 
-    def starts_with(self, stop: Expr, start: str) -> bool:
-        match stop:
+    def starts_with(self, end: Expr, start: str) -> bool:
+        match end:
             case Binary(BinaryOp.ADD, lhs, _):
                 return self.expr(lhs) == start
             case _:

@@ -77,7 +77,9 @@ def _pair(name: str, dtype: DType, index_dtype: DType) -> Reducer:
     if dtype.is_float:  # NaN is best of all; two NaNs are equally good.
         nan_a, nan_b = Compare(CompareOp.NE, a, a), Compare(CompareOp.NE, b, b)
         same = Binary(BinaryOp.OR, same, Binary(BinaryOp.AND, nan_a, nan_b))  # type: ignore[assignment]
-        better = Binary(BinaryOp.OR, better, Binary(BinaryOp.AND, nan_a, Compare(CompareOp.EQ, b, b)))
+        better = Binary(
+            BinaryOp.OR, better, Binary(BinaryOp.AND, nan_a, Compare(CompareOp.EQ, b, b))
+        )
     first = Binary(BinaryOp.AND, same, Compare(CompareOp.LE, i, j))
     keep = Binary(BinaryOp.OR, better, first)
     assert keep.dtype == bool_

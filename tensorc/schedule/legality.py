@@ -10,7 +10,7 @@ illegal one accepted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Expr, Var
@@ -40,10 +40,15 @@ class Violation:
 
     first: Site
     second: Site
-    buffer: Buffer
+    first_access: Access
+    second_access: Access
     first_values: Mapping[Var, int] | None
     second_values: Mapping[Var, int] | None
     too_hard: bool = False
+
+    @property
+    def buffer(self) -> Buffer:
+        return self.first_access.buffer
 
 
 def accesses(leaf: Leaf) -> list[Access]:
@@ -56,13 +61,17 @@ def accesses(leaf: Leaf) -> list[Access]:
 
 
 def reordered_pair(
-    before: Sequence[Site], after: Sequence[Site], old_vars: Sequence[Mapping[Var, Expr]]
+    before: Sequence[Site],
+    after: Sequence[Site],
+    old_vars: Sequence[Mapping[Var, Expr]],
+    given: Sequence[Expr],
 ) -> Violation | None:
     """A dependent pair that runs in the other order after a step, or None.
 
     `after[c]` is what became of `before[c]`, and `old_vars[c]` says what the old loop variables
     are in terms of the new ones (those it leaves out are unchanged). Both lists are rooted at the
-    statement that the step rewrote, so loops around it are alike in both instances.
+    statement that the step rewrote, so loops around it are alike in both instances; `given` is
+    what holds around it.
     """
     times = [
         tuple(t if isinstance(t, int) else substitute(t, m) for t in site.time)
@@ -73,10 +82,25 @@ def reordered_pair(
         for b in range(count):
             if _same_order(times[a], times[b], after[a].time, after[b].time):
                 continue
-            found = _conflict(after[a], after[b], (times[a], times[b]), commute=True)
+            found = _conflict(after[a], after[b], given, (times[a], times[b]), commute=True)
             if found is not None:
-                return found
+                return _in_old_order(found, before[a], before[b])
     return None
+
+
+def _in_old_order(violation: Violation, first: Site, second: Site) -> Violation:
+    """The same pair, its loops listed as they stood before the step."""
+
+    def sort(values: Mapping[Var, int] | None, site: Site) -> Mapping[Var, int] | None:
+        if values is None or any(v not in values for v in site.vars):
+            return values
+        return {v: values[v] for v in site.vars}
+
+    return replace(
+        violation,
+        first_values=sort(violation.first_values, first),
+        second_values=sort(violation.second_values, second),
+    )
 
 
 def _same_order(old_a: Time, old_b: Time, new_a: Time, new_b: Time) -> bool:
@@ -90,12 +114,15 @@ def _static(a: Time, b: Time) -> int | None:
     return -1 if a[0] < b[0] else 1
 
 
-def carried_pair(loop: For) -> Violation | None:
-    """A dependent pair in different iterations of `loop`, or None: what forbids parallel lanes."""
+def carried_pair(loop: For, given: Sequence[Expr]) -> Violation | None:
+    """A dependent pair in different iterations of `loop`, or None: what forbids parallel lanes.
+
+    `given` is what holds around the loop.
+    """
     inside = sites(loop)
     for a in inside:
         for b in inside:
-            found = _conflict(a, b, None, commute=False, differ=loop.var)
+            found = _conflict(a, b, given, None, commute=False, differ=loop.var)
             if found is not None:
                 return found
     return None
@@ -104,6 +131,7 @@ def carried_pair(loop: For) -> Violation | None:
 def _conflict(
     a: Site,
     b: Site,
+    given: Sequence[Expr],
     old: tuple[Time, Time] | None,
     *,
     commute: bool,
@@ -118,7 +146,7 @@ def _conflict(
                 continue
             if commute and x.updates and y.updates and _commutes(a.leaf, b.leaf):
                 continue
-            found = _solve(a, b, x, y, old, differ)
+            found = _solve(a, b, x, y, given, old, differ)
             if found is not None:
                 return found
     return None
@@ -151,6 +179,7 @@ def _solve(
     b: Site,
     x: Access,
     y: Access,
+    given: Sequence[Expr],
     old: tuple[Time, Time] | None,
     differ: Var | None,
 ) -> Violation | None:
@@ -160,7 +189,8 @@ def _solve(
         encoder.var(var, 0)
     for var in b.vars:
         encoder.var(var, 1)
-    constraints = [encoder.condition(c, True, 0) for c in a.domain()]
+    constraints = [encoder.condition(c) for c in given]
+    constraints += [encoder.condition(c, True, 0) for c in a.domain()]
     constraints += [encoder.condition(c, True, 1) for c in b.domain()]
     for i, j in zip(x.indices, y.indices, strict=True):
         constraints.append(f"{encoder.number(i, 0)} = {encoder.number(j, 1)}")
@@ -175,12 +205,13 @@ def _solve(
     if point == EMPTY:
         return None
     if point is None or not encoder.exact:
-        return Violation(a, b, x.buffer, None, None, too_hard=point is None)
+        return Violation(a, b, x, y, None, None, too_hard=point is None)
     values = encoder.read(point)
     return Violation(
         a,
         b,
-        x.buffer,
+        x,
+        y,
         {v: values[v, 0] for v in a.vars},
         {v: values[v, 1] if (v, 1) in values else values[v, 0] for v in b.vars},
     )
@@ -235,12 +266,10 @@ def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleE
 
 
 def _why(violation: Violation) -> str:
-    writes_a = violation.buffer in set(written_buffers(violation.first.leaf))
-    writes_b = violation.buffer in set(written_buffers(violation.second.leaf))
     name = violation.buffer.name
-    if writes_a and writes_b:
+    if violation.first_access.writes and violation.second_access.writes:
         return f"both write one element of {name}"
-    if writes_a:
+    if violation.first_access.writes:
         return f"the second reads what the first writes to {name}"
     return f"the second writes what the first reads from {name}"
 
@@ -261,4 +290,3 @@ def _loops_of(root: Stmt) -> list[For]:
         for loop in site.loops:
             seen[loop] = None
     return list(seen)
-

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, Compare, CompareOp, Const, Expr, Unary, UnaryOp, Var
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Buffer,
+    Compare,
+    CompareOp,
+    Const,
+    Expr,
+    Unary,
+    UnaryOp,
+    Var,
+)
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -150,9 +161,7 @@ def loops_on(path: tuple[Stmt, ...]) -> list[For]:
 
 def stage_sites(program: Program, name: str) -> list[Site]:
     """The leaves that write the buffer called `name`."""
-    return [
-        s for s in sites(program.body) if any(b.name == name for b in written_buffers(s.leaf))
-    ]
+    return [s for s in sites(program.body) if any(b.name == name for b in written_buffers(s.leaf))]
 
 
 def find_buffer(program: Program, name: str) -> Buffer | None:
@@ -189,3 +198,15 @@ def fresh_name(name: str, used: set[str]) -> str:
     used.add(candidate)
     return candidate
 
+
+def around(program: Program, stmt: Stmt) -> list[Expr]:
+    """What holds wherever `stmt` runs: the ranges of the loops and the guards around it."""
+    path = path_to(program.body, lambda s: s is stmt)
+    assert path is not None, "the statement stands in the program"
+    conds: list[Expr] = []
+    for node, below in zip(path, path[1:], strict=False):
+        if isinstance(node, For):
+            conds.extend(in_range(node))
+        elif isinstance(node, If):
+            conds.append(node.cond if below is node.body else Unary(UnaryOp.NOT, node.cond))
+    return conds

@@ -1,0 +1,1 @@
+"""Tensor expressions: what each element is, and the plain program that computes it."""

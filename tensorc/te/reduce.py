@@ -21,7 +21,8 @@ from tensorc.ir.expr import (
     const_int,
 )
 from tensorc.ir.reducers import builtin
-from tensorc.te.tensor import IterVar
+from tensorc.ir.walk import free_vars
+from tensorc.te.axis import IterVar
 
 Axes = IterVar | Sequence[IterVar]
 
@@ -60,6 +61,12 @@ def _axes(axis: Axes) -> tuple[IterVar, ...]:
             raise IRError(f"axis must be made by tc.reduce_axis, got {a}")
     if not axes:
         raise IRError("a reduction needs at least one axis")
+    if len(frozenset(axes)) < len(axes):
+        raise IRError(f"a reduction lists an axis twice: {', '.join(a.name for a in axes)}")
+    for outer, a in enumerate(axes):
+        used = {v for e in (a.start, a.extent) for v in free_vars(e)}
+        if used.intersection(axes[outer:]):
+            raise IRError(f"the range of axis {a.name} depends on a later one; list that one first")
     return axes
 
 
@@ -88,10 +95,11 @@ def _simple(name: str, value: ExprLike, axis: Axes, where: ExprLike | None) -> E
     return cast(total, expr.dtype) if expr.dtype.is_float else total
 
 
-def sum(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # noqa: A001
+def sum(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     """The sum of `value` over `axis`, at points where `where` holds; 0 of nothing.
 
-    float16 and bfloat16 are summed in float32 and rounded once; bools and small integers give int32.
+    float16 and bfloat16 are summed in float32 and rounded once; bools and integers of fewer than 32
+    bits give int32 or uint32.
     """
     return _simple("sum", value, axis, where)
 
@@ -101,7 +109,7 @@ def prod(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     return _simple("prod", value, axis, where)
 
 
-def max(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # noqa: A001
+def max(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     """The greatest value, NaN if any is; the least of its dtype where `where` holds nowhere.
 
     Raises:
@@ -110,24 +118,22 @@ def max(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # 
     return _simple("max", value, axis, where)
 
 
-def min(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # noqa: A001
+def min(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     """The least value, NaN if any is; otherwise as `max`."""
     return _simple("min", value, axis, where)
 
 
-def all(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # noqa: A001
+def all(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     """Whether `value` holds (is not 0) everywhere; True of nothing."""
     return _simple("all", cast(value, "bool"), axis, where)
 
 
-def any(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:  # noqa: A001
+def any(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
     """Whether `value` holds (is not 0) somewhere; False of nothing."""
     return _simple("any", cast(value, "bool"), axis, where)
 
 
-def argmax(
-    value: ExprLike, axis: IterVar, where: ExprLike | None = None
-) -> Expr:
+def argmax(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> Expr:
     """The index along `axis` of the greatest value, int64; the first of equals, the first NaN."""
     return _arg("argmax", value, axis, where)[1]
 
@@ -137,12 +143,16 @@ def argmin(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> Exp
     return _arg("argmin", value, axis, where)[1]
 
 
-def max_with_index(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> tuple[Expr, Expr]:
+def max_with_index(
+    value: ExprLike, axis: IterVar, where: ExprLike | None = None
+) -> tuple[Expr, Expr]:
     """The greatest value and its index, from one reduction."""
     return _arg("argmax", value, axis, where)
 
 
-def min_with_index(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> tuple[Expr, Expr]:
+def min_with_index(
+    value: ExprLike, axis: IterVar, where: ExprLike | None = None
+) -> tuple[Expr, Expr]:
     """The least value and its index, from one reduction."""
     return _arg("argmin", value, axis, where)
 
@@ -183,7 +193,9 @@ def reducer(
     joined = combine(lhs, rhs) if tupled else combine(lhs[0], rhs[0])
     results = joined if isinstance(joined, tuple) else (joined,)
     if len(results) != len(types):
-        raise IRError(f"reducer {name}: {len(types)} components, but combine returns {len(results)}")
+        raise IRError(
+            f"reducer {name}: {len(types)} components, but combine returns {len(results)}"
+        )
     made = Reducer(
         name,
         lhs,

@@ -6,14 +6,16 @@ A definition says what every element is, never in which order anything runs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from tensorc.dtypes import DType, as_dtype, float32, int64
 from tensorc.errors import IRError, ShapeError
+from tensorc.ir.affine import linear
 from tensorc.ir.expr import (
     BinaryOp,
     Buffer,
@@ -25,7 +27,7 @@ from tensorc.ir.expr import (
     ExprLike,
     Load,
     Loc,
-    Var,
+    Reduce,
     as_expr,
     as_shape,
     binary,
@@ -34,24 +36,14 @@ from tensorc.ir.expr import (
     cast,
     compare,
 )
-from tensorc.ir.affine import linear
-from tensorc.ir.walk import free_vars, loads
+from tensorc.ir.walk import free_vars, loads, walk
+from tensorc.te.axis import ZERO, reduce_extents
+from tensorc.te.axis import IterVar as IterVar
 from tensorc.te.bounds import check_accesses
+from tensorc.te.keys import Keys
 
-ZERO = Const(0, int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class IterVar(Var):
-    """The variable of an axis: `start <= v < start + extent`, spatial or reduced over.
-
-    `where`, on a reduce axis, is a condition on the points that count.
-    """
-
-    start: Expr = ZERO
-    extent: Expr = ZERO
-    reduce: bool = False
-    where: Expr | None = None
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +96,7 @@ class Tensor(Buffer):
     given_name: bool = False
 
     __hash__ = object.__hash__
+    __array_ufunc__ = None  # NumPy then leaves `np.float32(2) * tensor` to us.
 
     @property
     def body(self) -> Expr:
@@ -123,7 +116,7 @@ class Tensor(Buffer):
 
     def __getitem__(self, indices: ExprLike | tuple[ExprLike, ...]) -> Expr:
         given = indices if isinstance(indices, tuple) else (indices,)
-        if any(isinstance(i, slice) or i is None or i is Ellipsis for i in given):
+        if any(isinstance(i, slice | EllipsisType | None) for i in given):
             raise ShapeError(
                 f"{self.name}: a tensor is indexed with one integer for each of its "
                 f"{self.ndim} dimensions; use tc.ops.slice for ranges"
@@ -131,6 +124,7 @@ class Tensor(Buffer):
         return Load(self, tuple(_index(self, d, i) for d, i in enumerate(given)), loc=caller_loc())
 
     def __call__(self, *indices: ExprLike) -> Expr:
+        """The element at `indices`, as `tensor[indices]`."""
         return self[indices]
 
     def __len__(self) -> int:
@@ -177,17 +171,32 @@ class Tensor(Buffer):
     def __floordiv__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.FLOORDIV, self, other)
 
+    def __rfloordiv__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.FLOORDIV, other, self)
+
     def __mod__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.MOD, self, other)
+
+    def __rmod__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.MOD, other, self)
 
     def __and__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.AND, self, other)
 
+    def __rand__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.AND, other, self)
+
     def __or__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.OR, self, other)
 
+    def __ror__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.OR, other, self)
+
     def __xor__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.XOR, self, other)
+
+    def __rxor__(self, other: TensorLike) -> Tensor:
+        return _arith(BinaryOp.XOR, other, self)
 
     def __pow__(self, other: TensorLike) -> Tensor:
         return elementwise(lambda a, b: as_expr(a) ** b, self, other, name="pow")
@@ -224,7 +233,7 @@ class Tensor(Buffer):
 
 
 def _index(tensor: Tensor, dim: int, index: ExprLike) -> Expr:
-    if isinstance(index, float | np.floating) or isinstance(index, bool):
+    if isinstance(index, float | np.floating | bool):
         raise ShapeError(f"{tensor.name}: index {index!r} of dimension {dim} is not an integer")
     return as_expr(index)
 
@@ -244,9 +253,7 @@ def placeholder(
     if name is not None:
         _check_name(name)
     op = Placeholder(caller_loc())
-    return Tensor(
-        name or "x", as_shape(shape), as_dtype(dtype), op=op, given_name=name is not None
-    )
+    return Tensor(name or "x", as_shape(shape), as_dtype(dtype), op=op, given_name=name is not None)
 
 
 def compute(
@@ -289,7 +296,8 @@ def _compute(
 ) -> tuple[Tensor, ...]:
     sizes = as_shape(shape)
     axes = tuple(
-        IterVar(n, int64, ZERO, size) for n, size in zip(_axis_names(body, sizes), sizes, strict=True)
+        IterVar(n, int64, ZERO, size)
+        for n, size in zip(_axis_names(body, sizes), sizes, strict=True)
     )
     value = body(*axes)
     bodies = tuple(as_expr(v) for v in (value if isinstance(value, tuple) else (value,)))
@@ -320,17 +328,18 @@ def define(
 def _output_names(name: str | Sequence[str] | None, default: str, count: int) -> list[str]:
     if name is None:
         return [default] if count == 1 else [f"{default}.{c}" for c in range(count)]
-    names = [name] if isinstance(name, str) and count == 1 else name
-    names = [f"{names}.{c}" for c in range(count)] if isinstance(names, str) else list(names)
-    if len(names) != count:
-        raise IRError(f"compute: {count} outputs but {len(names)} names: {', '.join(names)}")
-    for n in names:
+    chosen = [name] if isinstance(name, str) else list(name)
+    for n in chosen:
         _check_name(n)
-    return names
+    if isinstance(name, str) and count > 1:
+        return [f"{name}.{c}" for c in range(count)]
+    if len(chosen) != count:
+        raise IRError(f"compute: {count} outputs but {len(chosen)} names: {', '.join(chosen)}")
+    return chosen
 
 
 def _check_name(name: str) -> None:
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name):
         raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
 
 
@@ -351,8 +360,16 @@ def _check_scope(axes: tuple[IterVar, ...], bodies: tuple[Expr, ...]) -> None:
     """Every variable must be an axis, an enclosing reduction's, a let's, or a size."""
     own = frozenset(axes)  # A set: `in` of a tuple would ask `==` of expressions.
     for body in bodies:
-        for var in free_vars(body):
-            if isinstance(var, Dim) or var in own:
+        inner = [a for n in walk(body) if isinstance(n, Reduce) for a in n.axes]
+        for extent in reduce_extents((body,)):
+            if loads(extent):
+                raise IRError(
+                    f"the range of a reduce axis is read from a tensor: {extent}; give it a fixed "
+                    "range and a condition, as in tc.reduce_axis(n, where=...)"
+                )
+        used = [v for e in (body, *reduce_extents((body,))) for v in free_vars(e)]
+        for var in used:
+            if isinstance(var, Dim) or var in own or var in frozenset(inner):
                 continue
             reduced = isinstance(var, IterVar) and var.reduce
             hint = ": reduce over it, as in tc.sum(..., axis=...)" if reduced else ""
@@ -397,7 +414,10 @@ def same_size(a: Expr, b: Expr) -> bool:
     if a is b:
         return True
     difference = linear(a - b)
-    return difference is not None and not difference.coeffs and difference.const == 0
+    if difference is not None:
+        return not difference.coeffs and difference.const == 0
+    keys = Keys()
+    return keys.of(a) == keys.of(b)
 
 
 def broadcast_load(tensor: Tensor, axes: Sequence[Expr]) -> Expr:
@@ -441,4 +461,3 @@ def _compare(op: CompareOp, a: TensorLike, b: TensorLike) -> Tensor:
     if isinstance(a, ExprBase) or isinstance(b, ExprBase):
         return compare(op, a, b)  # type: ignore[arg-type, return-value]
     return elementwise(lambda x, y: compare(op, x, y), a, b, name=op.name.lower())
-

@@ -1,0 +1,76 @@
+"""Find an OpenMP runtime and make its symbols visible to compiled code.
+
+Compiled code calls `GOMP_parallel`, which libgomp has, and LLVM's and Intel's libomp too. One that
+the process already uses comes first, since two of them would fight for the processors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+_log = logging.getLogger("tensorc")
+_SYSTEM_NAMES = ("libgomp.so.1", "libomp.so.5", "libomp.so", "libiomp5.so")
+_MARKS = ("libgomp", "libomp", "libiomp5")
+_WHEELS = ("*.libs/libgomp*.so*", "torch/lib/libgomp*.so*", "*/.libs/libgomp*.so*", "*/libomp*.so*")
+
+# The worker threads of an OpenMP runtime do not survive a fork, and the child would wait for them
+# for ever: it runs serially.
+in_forked_child = False
+
+
+def _note_fork() -> None:
+    global in_forked_child
+    in_forked_child = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+@cache
+def load_openmp() -> str | None:
+    """Make an OpenMP runtime visible, and return where it is; None says that there is none.
+
+    The first call that finds none says so through the logger "tensorc".
+    """
+    if _has_openmp(None):
+        return "this process"
+    for candidate in (*_mapped(), *_SYSTEM_NAMES, *_bundled()):
+        if _has_openmp(candidate):
+            return candidate
+    _log.warning(
+        "no OpenMP runtime found (%s): compiled functions run on one thread; "
+        "install libgomp1 (Debian), libgomp (Fedora) or the package intel-openmp",
+        ", ".join(_SYSTEM_NAMES),
+    )
+    return None
+
+
+def _has_openmp(library: str | None) -> bool:
+    try:
+        return hasattr(ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL), "GOMP_parallel")
+    except OSError:
+        return False
+
+
+def _mapped() -> list[str]:
+    """OpenMP runtimes that another package has loaded for itself."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    paths = (line.split(maxsplit=5)[5] for line in lines if line.count("/"))
+    return list(dict.fromkeys(p for p in paths if Path(p).name.startswith(_MARKS)))
+
+
+def _bundled() -> list[str]:
+    """OpenMP runtimes inside installed wheels."""
+    site = Path(sysconfig.get_path("platlib"))
+    found = [path for pattern in _WHEELS for path in sorted(site.glob(pattern))]
+    return [str(p) for p in (Path(sys.prefix) / "lib" / "libiomp5.so", *found) if p.is_file()]

@@ -1,0 +1,242 @@
+"""Loads and stores: addresses as base + names + constant, and the shape of a vector access.
+
+Over the lanes of a vector loop the offset of an access grows by a constant stride, or not. By
+0: one scalar access. By 1 or -1: one vector access. By another constant: scalar accesses put
+together. Otherwise: LLVM's gather and scatter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorc.codegen.llvm.arith import constant, plain
+from tensorc.codegen.llvm.builder import Builder
+from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
+from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
+from tensorc.dtypes import DType, bool_
+from tensorc.ir.expr import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a buffer is: its pointer, its strides in elements, and what it cannot alias.
+
+    A `private` one was allocated inside the vector loop: each lane has its own copy, and the
+    copies of one element lie side by side.
+    """
+
+    buffer: Buffer
+    pointer: str
+    strides: tuple[Poly, ...]
+    private: bool = False
+    alias: str = ""
+
+    def offset(self, indices: tuple[Poly, ...], lanes: int) -> Poly:
+        """The element offset of an access."""
+        total = number(0)
+        for index, stride in zip(indices, self.strides, strict=True):
+            total = total + index * stride
+        return total * number(lanes) + symbol(LANE) if self.private else total
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which lanes are on. `some`: whether at least one is known to be."""
+
+    value: Val
+    some: bool
+
+
+def load(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> Val:
+    """The element at `offset`; lanes that are off read nothing and hold zero."""
+    dtype = place.buffer.dtype
+    if not b.is_varying(offset):
+        if mask is None or mask.some:
+            return _from_memory(b, _load(b, place, offset), dtype, varying=False)
+        return _load_if_some(b, place, offset, mask)
+    stride = b.lane_stride(offset)
+    if stride == 1:
+        return _from_memory(b, _load_vector(b, place, offset, mask), dtype, varying=True)
+    if mask is None and stride == -1:
+        low = b.uniform_part(offset) + number(1 - b.lanes)
+        return _from_memory(b, _reversed(b, place, _load_vector(b, place, low, None)), dtype, True)
+    if mask is None and stride is not None:
+        return _from_memory(b, _load_apart(b, place, offset, stride), dtype, varying=True)
+    return _from_memory(b, _gather(b, place, offset, mask), dtype, varying=True)
+
+
+def store(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
+    """Write `value` at `offset`; of lanes that write one element the last wins."""
+    if not b.is_varying(offset) and mask is None:
+        _store(b, place, offset, b.lane(value, b.lanes - 1))
+        return
+    stride = b.lane_stride(offset)
+    if stride == 1:
+        _store_vector(b, place, offset, value, mask)
+    elif stride == -1 and mask is None:
+        low = b.uniform_part(offset) + number(1 - b.lanes)
+        text = _reversed(b, place, _to_memory(b, b.splat(value)))
+        _write_vector(b, place, low, text, None)
+    elif stride is not None and mask is None:
+        for i in range(b.lanes):
+            at = b.uniform_part(offset) + number(stride * i)
+            _store(b, place, at, b.lane(value, i))
+    else:
+        _scatter(b, place, offset, value, mask)
+
+
+def address(b: Builder, place: Place, offset: Poly) -> str:
+    """The pointer at a uniform offset: what varies with loops first, then the constant."""
+    type_ = memory_type(place.buffer.dtype)
+    const = offset.terms.get((), 0)
+    rest = offset - number(const)
+    pointer = place.pointer
+    if rest.terms:
+        index = b.integer(rest).text
+        key = ("gep", pointer, type_, index)
+        found = b.cached(key)
+        if found is None:
+            found = b.op(f"getelementptr {type_}, ptr {pointer}, i64 {index}")
+            b.remember(key, found)
+        pointer = str(found)
+    if const:
+        pointer = b.op(f"getelementptr {type_}, ptr {pointer}, i64 {const}")
+    return pointer
+
+
+def _align(place: Place) -> int:
+    return place.buffer.dtype.bytes
+
+
+def _load(b: Builder, place: Place, offset: Poly) -> str:
+    type_ = memory_type(place.buffer.dtype)
+    pointer = address(b, place, offset)
+    return b.op(f"load {type_}, ptr {pointer}, align {_align(place)}{place.alias}")
+
+
+def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
+    """A uniform load that is legal only if a lane is on: a masked load of one element."""
+    type_ = memory_type(place.buffer.dtype)
+    pointer = address(b, place, offset)
+    some = b.any_lane(mask.value)
+    bit = b.op(f"insertelement <1 x i1> poison, i1 {some}, i64 0")
+    name = f"llvm.masked.load.v1{b.suffix(type_, False)}.p0"
+    b.module.declare(name, f"<1 x {type_}>", ["ptr", "<1 x i1>", f"<1 x {type_}>"])
+    one = b.op(
+        f"call <1 x {type_}> @{name}(ptr align {_align(place)} {pointer}, <1 x i1> {bit}, "
+        f"<1 x {type_}> zeroinitializer){place.alias}"
+    )
+    text = b.op(f"extractelement <1 x {type_}> {one}, i64 0")
+    return _from_memory(b, text, place.buffer.dtype, varying=False)
+
+
+def _load_vector(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
+    type_ = memory_type(place.buffer.dtype)
+    vec = b.vector(type_)
+    pointer = address(b, place, b.uniform_part(offset))
+    if mask is None:
+        return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}{place.alias}")
+    bits = b.splat(mask.value)
+    name = f"llvm.masked.load.{b.suffix(type_, True)}.p0"
+    b.module.declare(name, vec, ["ptr", b.vector("i1"), vec])
+    return b.op(
+        f"call {vec} @{name}(ptr align {_align(place)} {pointer}, {b.type_of(bits)} {bits.text}, "
+        f"{vec} zeroinitializer){place.alias}"
+    )
+
+
+def _load_apart(b: Builder, place: Place, offset: Poly, stride: int) -> str:
+    vec = b.vector(memory_type(place.buffer.dtype))
+    text = "poison"
+    for i in range(b.lanes):
+        element = _load(b, place, b.uniform_part(offset) + number(stride * i))
+        type_ = memory_type(place.buffer.dtype)
+        text = b.op(f"insertelement {vec} {text}, {type_} {element}, i64 {i}")
+    return text
+
+
+def _reversed(b: Builder, place: Place, text: str) -> str:
+    vec = b.vector(memory_type(place.buffer.dtype))
+    order = ", ".join(f"i32 {i}" for i in reversed(range(b.lanes)))
+    return b.op(f"shufflevector {vec} {text}, {vec} poison, <{b.lanes} x i32> <{order}>")
+
+
+def _pointers(b: Builder, place: Place, offset: Poly) -> str:
+    type_ = memory_type(place.buffer.dtype)
+    index = b.splat(b.integer(offset))
+    return b.op(f"getelementptr {type_}, ptr {place.pointer}, {b.vector('i64')} {index.text}")
+
+
+def _gather(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
+    type_ = memory_type(place.buffer.dtype)
+    vec, pointers = b.vector(type_), _pointers(b, place, offset)
+    bits = b.splat(mask.value) if mask is not None else b.all_true()
+    name = f"llvm.masked.gather.{b.suffix(type_, True)}.v{b.lanes}p0"
+    b.module.declare(name, vec, [b.vector("ptr"), b.vector("i1"), vec])
+    return b.op(
+        f"call {vec} @{name}({b.vector('ptr')} align {_align(place)} {pointers}, "
+        f"{b.vector('i1')} {bits.text}, {vec} zeroinitializer){place.alias}"
+    )
+
+
+def _store(b: Builder, place: Place, offset: Poly, value: Val) -> None:
+    type_ = memory_type(place.buffer.dtype)
+    text = _to_memory(b, value)
+    pointer = address(b, place, offset)
+    b.line(f"store {type_} {text}, ptr {pointer}, align {_align(place)}{place.alias}")
+
+
+def _store_vector(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
+    text = _to_memory(b, b.splat(value))
+    _write_vector(b, place, b.uniform_part(offset), text, mask)
+
+
+def _write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | None) -> None:
+    type_ = memory_type(place.buffer.dtype)
+    vec = b.vector(type_)
+    pointer = address(b, place, at)
+    if mask is None:
+        b.line(f"store {vec} {text}, ptr {pointer}, align {_align(place)}{place.alias}")
+        return
+    bits = b.splat(mask.value)
+    name = f"llvm.masked.store.{b.suffix(type_, True)}.p0"
+    b.module.declare(name, "void", [vec, "ptr", b.vector("i1")])
+    b.line(
+        f"call void @{name}({vec} {text}, ptr align {_align(place)} {pointer}, "
+        f"{b.vector('i1')} {bits.text}){place.alias}"
+    )
+
+
+def _scatter(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
+    """LLVM orders the lanes of a scatter that write one element: the last wins."""
+    type_ = memory_type(place.buffer.dtype)
+    vec, text = b.vector(type_), _to_memory(b, b.splat(value))
+    pointers = _pointers(b, place, offset)
+    bits = b.splat(mask.value) if mask is not None else b.all_true()
+    name = f"llvm.masked.scatter.{b.suffix(type_, True)}.v{b.lanes}p0"
+    b.module.declare(name, "void", [vec, b.vector("ptr"), b.vector("i1")])
+    b.line(
+        f"call void @{name}({vec} {text}, {b.vector('ptr')} align {_align(place)} {pointers}, "
+        f"{b.vector('i1')} {bits.text}){place.alias}"
+    )
+
+
+def _from_memory(b: Builder, text: str, dtype: DType, varying: bool) -> Val:
+    if is_narrow(dtype):
+        return widen(b, text, dtype, varying)
+    if dtype.is_bool:
+        byte = Val(text, DType("int8", "i", 8), varying)
+        return plain(b, "icmp ne", byte, constant(0, byte.dtype), bool_)
+    return Val(text, dtype, varying)
+
+
+def _to_memory(b: Builder, value: Val) -> str:
+    """The text of `value` as the type that memory holds."""
+    if is_narrow(value.dtype):
+        return narrow_bits(b, value, value.dtype)
+    if value.dtype.is_bool:
+        there = b.vector("i8", value.varying)
+        return b.op(f"zext {b.type_of(value)} {value.text} to {there}")
+    return value.text
+
+

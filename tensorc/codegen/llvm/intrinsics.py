@@ -1,0 +1,118 @@
+"""Calls of named intrinsics that LLVM and the target do directly.
+
+The transcendental ones never get here: `lower.math` wrote them out.
+"""
+
+from __future__ import annotations
+
+from tensorc.codegen.llvm.arith import plain, compare, constant, convert, fused_multiply_add, select
+from tensorc.codegen.llvm.builder import Builder
+from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, rounded, widen
+from tensorc.codegen.llvm.types import Val, scalar_type
+from tensorc.dtypes import DType, bool_, float64
+from tensorc.ir.expr import CompareOp
+
+_ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven"}
+
+
+def intrinsic(b: Builder, name: str, args: tuple[Val, ...], dtype: DType) -> Val:
+    """The value of a call; narrow floats are rounded after it."""
+    x = args[0]
+    match name:
+        case "stop_gradient":
+            return x
+        case "bitcast":
+            return _bitcast(b, x, dtype)
+        case "sqrt":
+            return rounded(b, b.intrinsic("sqrt", dtype, args), dtype)
+        case "abs":
+            return _magnitude(b, x)
+        case "sign":
+            return _sign(b, x)
+        case "isnan":
+            return plain(b, "fcmp uno", x, x, bool_)
+        case "isinf":
+            return compare(b, CompareOp.EQ, _magnitude(b, x), _infinity(x.dtype))
+        case "isfinite":
+            return compare(b, CompareOp.LT, _magnitude(b, x), _infinity(x.dtype))
+        case "fma":
+            return _explicit_fma(b, args)
+        case "floor" | "ceil" | "trunc" | "round":
+            if b.module.features.rounding:
+                return b.intrinsic(_ROUNDING[name], dtype, args)
+            return _round_by_adding(b, name, x)
+        case _:
+            raise AssertionError(f"{name} of {x.dtype} should have been expanded by lower.math")
+
+
+def _infinity(dtype: DType) -> Val:
+    return constant(float("inf"), dtype)
+
+
+def _magnitude(b: Builder, x: Val) -> Val:
+    if x.dtype.is_float:
+        return b.intrinsic("fabs", x.dtype, (x,))
+    if x.dtype.kind == "u":
+        return x
+    return b.intrinsic("abs", x.dtype, (x,), extra="i1 false")
+
+
+def _sign(b: Builder, x: Val) -> Val:
+    zero, one = constant(0, x.dtype), constant(1, x.dtype)
+    if x.dtype.kind == "u":
+        return select(b, compare(b, CompareOp.NE, x, zero), one, zero)
+    minus = constant(-1, x.dtype)
+    # Zeros and NaN fall through as they are.
+    up = select(b, compare(b, CompareOp.GT, x, zero), one, x)
+    return select(b, compare(b, CompareOp.LT, x, zero), minus, up)
+
+
+def _bitcast(b: Builder, x: Val, dtype: DType) -> Val:
+    if is_narrow(x.dtype):
+        bits = narrow_bits(b, x, x.dtype)
+        return widen(b, bits, dtype, x.varying) if is_narrow(dtype) else Val(bits, dtype, x.varying)
+    if is_narrow(dtype):
+        return widen(b, x.text, dtype, x.varying)
+    if scalar_type(x.dtype) == scalar_type(dtype):
+        return Val(x.text, dtype, x.varying)
+    if dtype.is_bool:
+        return compare(b, CompareOp.NE, x, constant(0, x.dtype))
+    there = b.vector(scalar_type(dtype), x.varying)
+    if x.dtype.is_bool:
+        return Val(b.op(f"zext {b.type_of(x)} {x.text} to {there}"), dtype, x.varying)
+    return Val(b.op(f"bitcast {b.type_of(x)} {x.text} to {there}"), dtype, x.varying)
+
+
+def _explicit_fma(b: Builder, args: tuple[Val, ...]) -> Val:
+    """The user's `fma`: exact even where the target lacks it, through float64 or libm's `fma`."""
+    dtype = args[0].dtype
+    if b.module.features.fma or dtype.bits == 64:
+        return rounded(b, b.intrinsic("fma", dtype, args), dtype)
+    if is_narrow(dtype):  # Products are exact in float32, twice the precision.
+        return fused_multiply_add(b, *args)
+    # The product of two float32 is exact in float64; LLVM's fptrunc rounds the sum again.
+    x, y, z = (convert(b, a, float64) for a in args)
+    return convert(b, plain(b, "fadd", plain(b, "fmul", x, y), z), dtype)
+
+
+def _round_by_adding(b: Builder, name: str, x: Val) -> Val:
+    """Rounding without an instruction for it: adding and subtracting 2**(p - 1) rounds to even."""
+    dtype = x.dtype
+    big = constant(2.0**52 if dtype.bits == 64 else 2.0**23, dtype)
+    size = _magnitude(b, x)
+    near = plain(b, "fsub", plain(b, "fadd", size, big), big)
+    if name == "trunc":
+        over = compare(b, CompareOp.GT, near, size)
+        near = select(b, over, plain(b, "fsub", near, constant(1, dtype)), near)
+    whole = plain(b, "fcmp uge", size, big, bool_)  # Large, infinite or NaN: x itself.
+    signed = select(b, whole, x, b.intrinsic("copysign", dtype, (near, x)))
+    if name in ("trunc", "round"):
+        return signed
+    one = constant(1, dtype)
+    if name == "floor":
+        over = compare(b, CompareOp.GT, signed, x)
+        moved = select(b, over, plain(b, "fsub", signed, one), signed)
+    else:
+        over = compare(b, CompareOp.LT, signed, x)
+        moved = select(b, over, plain(b, "fadd", signed, one), signed)
+    return b.intrinsic("copysign", dtype, (moved, x))

@@ -1,0 +1,317 @@
+"""Statements to instructions.
+
+A vector loop binds its variable to start + LANE and emits its body once, for all lanes together.
+A condition that differs between lanes becomes a mask for all that stands under it; one that is
+the same in all lanes is a branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tensorc.codegen.llvm import arith
+from tensorc.codegen.llvm.access import Mask, Place, load, store
+from tensorc.codegen.llvm.expr import ExprEmitter
+from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
+
+from tensorc.ir.expr import Binary, BinaryOp, Buffer, CompareOp, Expr, Reducer, Var, const_int
+from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tensorc.codegen.llvm.builder import Builder
+
+CHECK_FAILED = 10
+
+
+class StmtEmitter(ExprEmitter):
+    """Emits statements; `checks` numbers every Check of the program in text order.
+
+    A failed check stores its code at `status`, its values at `error`, and jumps to `failed`.
+    """
+
+    def __init__(
+        self, b: Builder, checks: dict[int, int], status: str, error: str, failed: str
+    ) -> None:
+        super().__init__(b)
+        self.checks = checks
+        self.status, self.error, self.failed = status, error, failed
+
+    def emit(self, stmt: Stmt) -> None:
+        match stmt:
+            case For():
+                self._for(stmt)
+            case If(cond, body, orelse):
+                self._if(cond, body, orelse)
+            case Store(buffer, indices, value):
+                with self.statement():
+                    place = self.places[buffer]
+                    result = self.val(value)
+                    store(self.b, place, self.offset(place, indices), result, self.mask)
+            case Accumulate():
+                with self.statement():
+                    self._accumulate(stmt)
+            case Check():
+                with self.statement():
+                    self._check(stmt)
+            case Allocate(buffer, body):
+                if buffer not in self.places:
+                    self._allocate_local(buffer)
+                self.emit(body)
+            case Block(stmts):
+                for s in stmts:
+                    self.emit(s)
+
+    # --- loops -----------------------------------------------------------------------------
+
+    def _for(self, loop: For) -> None:
+        with self.statement():
+            start, extent = self.poly(loop.start), self.poly(loop.extent)
+        if loop.kind is ForKind.VECTORIZED and not self.b.lanes:
+            self._vector_loop(loop, start, extent)
+        elif loop.kind in (ForKind.UNROLLED, ForKind.VECTORIZED) and extent.const is not None:
+            for i in range(extent.const):
+                self.env[loop.var] = start + number(i)
+                with self.b.scope():
+                    self.emit(loop.body)
+        elif self.b.is_varying(extent):
+            self._ragged_loop(loop, start, extent)
+        else:
+            self.serial(loop.var, start, extent, loop.body)
+
+    def serial(self, var: Var, start: Poly, extent: Poly, body: Stmt) -> None:
+        """`body` for `var` from `start`, which may vary over the lanes; `extent` may not."""
+        with self.counter(start, extent) as value:
+            if value is not None:
+                self.env[var] = value
+                self.emit(body)
+
+    @contextmanager
+    def counter(self, start: Poly, extent: Poly) -> Iterator[Poly | None]:
+        """The blocks of a loop; what is emitted within is its body. None: there is no iteration."""
+        b = self.b
+        if extent.const is not None and extent.const <= 1:
+            with b.scope():
+                yield start if extent.const == 1 else None
+            return
+        fixed = not b.is_varying(start)
+        first = start if fixed else number(0)
+        begin, end = b.integer(first).text, b.integer(first + extent).text
+        body, after = b.new_label("loop"), b.new_label("done")
+        before = b.current
+        if extent.const is None:
+            b.branch(b.op(f"icmp slt i64 {begin}, {end}"), body, after)
+        else:
+            b.jump(body)
+        b.label(body)
+        at, index, following = len(b.lines), b.fresh("i"), b.fresh("next")
+        b.level += 1
+        with b.scope():
+            count = b.named(index)
+            yield count if fixed else start + count
+        b.level -= 1
+        b.lines.insert(
+            at, f"  {index} = phi i64 [ {begin}, %{before} ], [ {following}, %{b.current} ]"
+        )
+        b.line(f"{following} = add nsw i64 {index}, 1")
+        b.branch(b.op(f"icmp slt i64 {following}, {end}"), body, after)
+        b.label(after)
+
+    def _vector_loop(self, loop: For, start: Poly, extent: Poly) -> None:
+        lanes = extent.const
+        assert lanes is not None, f"vectorized loop {loop.var.name} has extent {loop.extent}"
+        if lanes <= 0:
+            return
+        if lanes == 1:
+            self.env[loop.var] = start
+            with self.b.scope():
+                self.emit(loop.body)
+            return
+        self.b.lanes = lanes
+        self.env[loop.var] = start + symbol(LANE)
+        with self.b.scope():
+            self.emit(loop.body)
+        self.b.lanes = 0
+
+    def _ragged_loop(self, loop: For, start: Poly, extent: Poly) -> None:
+        """A loop whose extent differs between lanes: as often as the longest, under a mask."""
+        b = self.b
+        length = b.integer(extent)
+        vec = b.type_of(length)
+        name = b.module.declare(f"llvm.vector.reduce.smax.v{b.lanes}i64", "i64", [vec])
+        longest = b.op(f"call i64 @{name}({vec} {length.text})")
+        with self.counter(number(0), b.named(longest)) as count:
+            assert count is not None, "the extent is not constant"
+            self.env[loop.var] = start + count
+            inside = arith.compare(b, CompareOp.LT, b.integer(count), length)
+            self._under(inside, loop.body)
+
+    # --- conditions ------------------------------------------------------------------------
+
+    def _if(self, cond: Expr, body: Stmt, orelse: Stmt | None) -> None:
+        with self.statement():
+            test = self.val(cond)
+        if test.is_literal and not test.varying:
+            taken = body if test.text == "true" else orelse
+            if taken is not None:
+                self.emit(taken)
+        elif test.varying:
+            self._under(test, body)
+            if orelse is not None:
+                self._under(self.b.negated(test), orelse)
+        else:
+            self._branches(test, body, orelse)
+
+    def _branches(self, test: Val, body: Stmt, orelse: Stmt | None) -> None:
+        b = self.b
+        then, after = b.new_label("then"), b.new_label("end")
+        other = b.new_label("else") if orelse is not None else after
+        b.branch(test.text, then, other)
+        for label, side in ((then, body), (other, orelse)):
+            if side is not None:
+                b.label(label)
+                with self.region(self.mask):
+                    self.emit(side)
+                b.jump(after)
+        b.label(after)
+
+    def _under(self, cond: Val, body: Stmt) -> None:
+        """`body` for the lanes where `cond` holds; skipped where there is none."""
+        b = self.b
+        mask = self.narrowed(cond, some=True)
+        then, after = b.new_label("some"), b.new_label("end")
+        b.branch(b.any_lane(mask.value), then, after)
+        b.label(then)
+        with self.region(mask):
+            self.emit(body)
+        b.jump(after)
+        b.label(after)
+
+    # --- reductions ------------------------------------------------------------------------
+
+    def _accumulate(self, stmt: Accumulate) -> None:
+        b = self.b
+        values = self._operands(stmt)
+        places = [self.places[buffer] for buffer in stmt.buffers]
+        offsets = [self.offset(p, stmt.indices) for p in places]
+        strides = [b.lane_stride(o) for o in offsets]
+        if b.lanes and any(s is None or (s == 0 and self.mask is not None) for s in strides):
+            self._accumulate_apart(stmt, places, offsets, values)
+            return
+        old = [load(b, p, o, self.mask) for p, o in zip(places, offsets, strict=True)]
+        if b.lanes and 0 in strides:
+            for i in range(b.lanes):
+                lane = [tuple(b.lane(v, i) for v in group) for group in values]
+                old = self._combine(stmt.reducer, [b.lane(v, i) for v in old], lane)
+        else:
+            old = self._combine(stmt.reducer, old, values)
+        for p, o, value in zip(places, offsets, old, strict=True):
+            store(b, p, o, value, self.mask)
+
+    def _operands(self, stmt: Accumulate) -> list[tuple[Val, ...]]:
+        """The values to fold in; the two factors of a product that is summed."""
+        value = stmt.values[0]
+        if (
+            stmt.reducer.name == "sum"
+            and stmt.reducer.arity == 1
+            and isinstance(value, Binary)
+            and value.op is BinaryOp.MUL
+            and value.dtype.is_float
+        ):
+            return [(self.val(value.lhs), self.val(value.rhs))]
+        return [(self.val(v),) for v in stmt.values]
+
+    def _combine(
+        self, reducer: Reducer, old: Sequence[Val], values: Sequence[tuple[Val, ...]]
+    ) -> list[Val]:
+        if len(values[0]) == 2:
+            return [arith.fused_multiply_add(self.b, *values[0], old[0])]
+        for left, right, x, (y,) in zip(reducer.lhs, reducer.rhs, old, values, strict=True):
+            self.env[left] = x
+            self.env[right] = y
+        with self.statement():
+            return [self.val(r) for r in reducer.result]
+
+    def _accumulate_apart(
+        self,
+        stmt: Accumulate,
+        places: Sequence[Place],
+        offsets: Sequence[Poly],
+        values: Sequence[tuple[Val, ...]],
+    ) -> None:
+        """Lane after lane, since lanes may meet in one element."""
+        b, mask = self.b, self.mask
+        where = [b.integer(o) for o in offsets]
+        for i in range(b.lanes):
+            after = ""
+            if mask is not None:
+                then, after = b.new_label("lane"), b.new_label("end")
+                b.branch(b.lane(mask.value, i).text, then, after)
+                b.label(then)
+            with self.region(None):
+                at = [b.as_poly(b.lane(w, i)) for w in where]
+                lane = [tuple(b.lane(v, i) for v in group) for group in values]
+                old = [load(b, p, o, None) for p, o in zip(places, at, strict=True)]
+                new = self._combine(stmt.reducer, old, lane)
+                for p, o, value in zip(places, at, new, strict=True):
+                    store(b, p, o, value, None)
+            if after:
+                b.jump(after)
+                b.label(after)
+
+    # --- checks and storage ----------------------------------------------------------------
+
+    def _check(self, stmt: Check) -> None:
+        b = self.b
+        test = self.val(stmt.cond)
+        if test.is_literal and not test.varying and test.text == "true":
+            return
+        values = [self.val(v) for v in stmt.values]
+        lanes = range(b.lanes) if test.varying or self.mask is not None else range(1)
+        for i in lanes:
+            good = b.lane(test, i).text
+            if self.mask is not None:
+                off = b.negated(b.lane(self.mask.value, i))
+                good = b.op(f"or i1 {good}, {off.text}")
+            bad, after = b.new_label("bad"), b.new_label("good")
+            b.branch(good, after, bad)
+            b.label(bad)
+            with self.region(None):
+                self._fail(self.checks[id(stmt)], [b.lane(v, i) for v in values])
+            b.label(after)
+
+    def _fail(self, index: int, values: Sequence[Val]) -> None:
+        b = self.b
+        b.line(f"store i32 {CHECK_FAILED}, ptr {self.status}")
+        words = [str(index)]
+        for value in values[:3]:
+            words.append(self._as_word(value))
+        write = b.new_label("write")
+        b.branch(b.op(f"icmp eq ptr {self.error}, null"), self.failed, write)
+        b.label(write)
+        for i, word in enumerate(words):
+            at = b.op(f"getelementptr i64, ptr {self.error}, i64 {i}")
+            b.line(f"store i64 {word}, ptr {at}")
+        b.jump(self.failed)
+
+    def _as_word(self, value: Val) -> str:
+        if value.dtype.bits == 64:
+            return value.text
+        how = "sext" if value.dtype.kind == "i" else "zext"
+        return self.b.op(f"{how} {self.b.type_of(value)} {value.text} to i64")
+
+    def _allocate_local(self, buffer: Buffer) -> None:
+        """Stack space in the entry block; constant indices let LLVM keep it in registers."""
+        sizes = [const_int(s) for s in buffer.shape]
+        assert all(s is not None for s in sizes), f"local {buffer.name} has no constant size"
+        strides: list[Poly] = []
+        count = 1
+        for size in reversed(sizes):
+            strides.insert(0, number(count))
+            count *= size or 0
+        copies = max(1, self.b.lanes)
+        pointer = self.b.alloca(memory_type(buffer.dtype), max(1, count * copies), align=64)
+        self.places[buffer] = Place(buffer, pointer, tuple(strides), private=copies > 1)

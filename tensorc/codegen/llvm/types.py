@@ -1,0 +1,112 @@
+"""How values look while a function is emitted: LLVM types, constants, and two kinds of value.
+
+A `Val` is any value but a 64-bit integer: a literal or an SSA name, the same in all lanes or
+varying over the lanes of the vector loop around it. A float16 or bfloat16 lives in registers as a
+float32 that the narrow type holds exactly.
+
+A `Poly` is a 64-bit integer: a polynomial over SSA names with integer coefficients, exact since
+both wrap. `LANE` is the lane number, so the stride of an access over the lanes is a coefficient,
+and what stays constant in unrolled code stays a constant.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tensorc.dtypes import DType
+
+LANE = "lane"
+Key = tuple[str, ...]
+_WRAP = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Val:
+    """A literal or SSA name of `dtype`; `varying` ones are vectors with a value for each lane."""
+
+    text: str
+    dtype: DType
+    varying: bool = False
+
+    @property
+    def is_literal(self) -> bool:
+        return not self.text.startswith("%")
+
+
+@dataclass(frozen=True, slots=True)
+class Poly:
+    """`sum(coefficient * product of names)`; the key `()` holds the constant."""
+
+    terms: Mapping[Key, int] = field(default_factory=dict)
+
+    @property
+    def const(self) -> int | None:
+        """The value, where it does not depend on any name."""
+        if not self.terms:
+            return 0
+        return self.terms.get(()) if len(self.terms) == 1 else None
+
+    def __add__(self, other: Poly) -> Poly:
+        total = dict(self.terms)
+        for key, c in other.terms.items():
+            total[key] = total.get(key, 0) + c
+        return _normal(total)
+
+    def __mul__(self, other: Poly) -> Poly:
+        total: dict[Key, int] = {}
+        for a, x in self.terms.items():
+            for b, y in other.terms.items():
+                key = tuple(sorted(a + b))
+                total[key] = total.get(key, 0) + x * y
+        return _normal(total)
+
+    def __neg__(self) -> Poly:
+        return _normal({k: -c for k, c in self.terms.items()})
+
+    def __sub__(self, other: Poly) -> Poly:
+        return self + -other
+
+
+def number(value: int) -> Poly:
+    """A constant."""
+    return _normal({(): value})
+
+
+def symbol(name: str) -> Poly:
+    """The value of one SSA name, or of `LANE`."""
+    return Poly({(name,): 1})
+
+
+def _normal(terms: dict[Key, int]) -> Poly:
+    wrapped = {k: (c + _WRAP // 2) % _WRAP - _WRAP // 2 for k, c in terms.items()}
+    return Poly({k: c for k, c in wrapped.items() if c})
+
+
+Value = Val | Poly
+
+
+def memory_type(dtype: DType) -> str:
+    """The LLVM type of an element in memory: bools are bytes, narrow floats their 16 bits."""
+    if dtype.is_float and dtype.bits > 16:
+        return "float" if dtype.bits == 32 else "double"
+    return "i8" if dtype.is_bool else f"i{dtype.bits}"
+
+
+def scalar_type(dtype: DType) -> str:
+    """The LLVM type of a value in a register (see the module's first lines)."""
+    if dtype.is_float:
+        return "double" if dtype.bits == 64 else "float"
+    return "i1" if dtype.is_bool else f"i{dtype.bits}"
+
+
+def literal(value: int | float | bool, dtype: DType) -> str:
+    """A constant in LLVM's syntax; floats as the bits of a double, which is exact."""
+    if dtype.is_bool:
+        return "true" if value else "false"
+    if dtype.is_int:
+        value = int(value)
+        return str(value - (1 << dtype.bits) if value >> (dtype.bits - 1) > 0 else value)
+    (bits,) = struct.unpack("<Q", struct.pack("<d", float(value)))
+    return f"0x{bits:016X}"

@@ -1,0 +1,348 @@
+"""Steps that move a computation to where it is used: inline, compute_at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tensorc.errors import ScheduleError
+from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, const_int, is_const
+from tensorc.ir.printer import show
+from tensorc.ir.stmt import (
+    Allocate,
+    Block,
+    Check,
+    For,
+    If,
+    Node,
+    Program,
+    Stmt,
+    Store,
+    block,
+)
+from tensorc.ir.walk import rewrite, substitute, written_buffers
+from tensorc.schedule.legality import accesses
+from tensorc.schedule.region import Box, limits, rebase, touched_box
+from tensorc.schedule.tree import (
+    Site,
+    around,
+    fresh_name,
+    in_range,
+    parts,
+    path_to,
+    replace_stmt,
+    sites,
+    used_names,
+    with_body,
+    with_parts,
+)
+
+STACK_LIMIT = 64 * 1024  # Bytes: a placed buffer no larger than this lives on the stack.
+
+
+@dataclass(frozen=True, slots=True)
+class _Producer:
+    """The statements that compute one temporary, which nothing else shares."""
+
+    allocation: Allocate
+    home: Block  # The block in which the nests stand, before every use.
+    nests: tuple[Stmt, ...]
+
+    @property
+    def buffer(self) -> Buffer:
+        return self.allocation.buffer
+
+
+def inline(program: Program, name: str) -> Program:
+    """Replace each use of `name`, an element-wise temporary, by its definition.
+
+        for i in range(n):
+          B[i] = A[i] * 2.0        becomes      for j in range(n):
+        for j in range(n):                        C[j] = A[j] * 2.0 + 1.0
+          C[j] = B[j] + 1.0
+
+    Legal where the definition is one unguarded store over all of the buffer, and nothing it reads
+    is written after it.
+
+    Raises:
+        ScheduleError: `name` is a parameter, a reduction, guarded, or one of several results
+            computed together; or what it reads is overwritten before a use.
+    """
+    step = f"inline({name})"
+    producer = _producer(program, step, name)
+    found = [s for nest in producer.nests for s in sites(nest)]
+    if len(found) != 1 or not isinstance(found[0].leaf, Store):
+        raise ScheduleError(
+            f"{step}: '{name}' is not one element-wise store, so its value cannot stand in place "
+            f"of a use; compute_at places such a computation\n  {show(found[-1].leaf).strip()}"
+        )
+    (site,) = found
+    assert isinstance(site.leaf, Store)
+    axes = _axes(step, site, producer.buffer)
+    if site.conds:
+        raise ScheduleError(f"{step}: '{name}' is computed under a guard: {site.conds[0]}")
+    _sources_unchanged(program, step, producer, after_use=None)
+    value = site.leaf.value
+
+    def rule(node: Node) -> Node | None:
+        if isinstance(node, Load) and node.buffer is producer.buffer:
+            return substitute(value, dict(zip(axes, node.indices, strict=True)))
+        return None
+
+    body = _remove(program.body, producer)
+    return with_body(program, rewrite(body, rule))
+
+
+def compute_at(program: Program, name: str, loop: For) -> Program:
+    """Compute the part of the temporary `name` that one iteration of `loop` uses inside of it.
+
+        for i in range(n):                      for j in range(n):
+          B[i] = f(i)                 becomes     alloc B: float32[2] local
+        for j in range(n - 1):                      for i in range(2):
+          C[j] = B[j] + B[j + 1]                      B[i] = f(j + i)
+                                                    C[j] = B[0] + B[1]
+
+    The buffer shrinks to that part. Where the parts of two iterations overlap they are computed
+    again. A guard appears where a part may reach over the end of `name`. Buffers of constant size
+    up to 64 KiB live on the stack.
+
+    Raises:
+        ScheduleError: `name` is a parameter, is used outside of `loop`, was restructured already,
+            or what it reads is overwritten before `loop` ends.
+    """
+    step = f"compute_at({name}, {loop.var.name})"
+    producer = _producer(program, step, name)
+    path = path_to(program.body, lambda s: s is loop)
+    assert path is not None, "a loop handle points into the program"
+    position = next((d for d, s in enumerate(path) if s is producer.home), None)
+    if position is None or any(path[position + 1] is nest for nest in producer.nests):
+        raise ScheduleError(
+            f"{step}: loop {loop.var.name} does not come after '{name}' in the same block"
+        )
+    _only_used_in(program, step, producer, loop)
+    _sources_unchanged(program, step, producer, after_use=path[position + 1])
+    box = touched_box(loop.body, producer.buffer)
+    if box is None:
+        raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
+    sizes = [const_int(e) for e in box.extents]
+    small = all(s is not None for s in sizes) and _bytes(sizes, producer.buffer) <= STACK_LIMIT
+    local = replace(producer.buffer, shape=box.extents, scope="local" if small else "global")
+    given = [*around(program, loop), *in_range(loop)]
+    used = used_names(program)
+    moved = [
+        _shrunk(step, nest, producer.buffer, local, box, given, used) for nest in producer.nests
+    ]
+    uses = rebase(loop.body, producer.buffer, local, box.lows)
+    inside = Allocate(local, block([*moved, uses]), loc=producer.allocation.loc)
+    placed = replace_stmt(program.body, loop, replace(loop, body=inside))
+    return with_body(program, _remove(placed, producer))
+
+
+def _bytes(sizes: list[int | None], buffer: Buffer) -> int:
+    total = buffer.dtype.bytes
+    for size in sizes:
+        total *= size or 1
+    return total
+
+
+def _producer(program: Program, step: str, name: str) -> _Producer:
+    path = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer.name == name)
+    if path is None:
+        if any(p.buffer.name == name for p in program.params):
+            raise ScheduleError(f"{step}: '{name}' is a parameter of the program, so it must stay")
+        raise ScheduleError(f"{step}: there is no stage '{name}'")
+    allocation = path[-1]
+    assert isinstance(allocation, Allocate)
+    home: Stmt = allocation.body
+    while True:
+        if isinstance(home, Allocate):
+            home = home.body
+            continue
+        assert isinstance(home, Block), "a temporary that is written and read spans two statements"
+        writers = [s for s in home.stmts if _writes(s, allocation.buffer)]
+        readers = [s for s in home.stmts if _reads(s, allocation.buffer)]
+        if (
+            len(writers) == 1
+            and not [s for s in readers if s is not writers[0]]
+            and (isinstance(writers[0], Block | Allocate))
+        ):
+            home = writers[0]
+            continue
+        break
+    for nest in writers:
+        for site in sites(nest):
+            others = [b for b in written_buffers(site.leaf) if b is not allocation.buffer]
+            if others or isinstance(site.leaf, Check):
+                what = others[0].name if others else "a check"
+                raise ScheduleError(f"{step}: '{name}' is computed together with {what}")
+    return _Producer(allocation, home, tuple(writers))
+
+
+def _writes(stmt: Stmt, buffer: Buffer) -> bool:
+    return any(buffer in set(written_buffers(s.leaf)) for s in sites(stmt))
+
+
+def _reads(stmt: Stmt, buffer: Buffer) -> bool:
+    return any(a.buffer is buffer and not a.writes for s in sites(stmt) for a in accesses(s.leaf))
+
+
+def _axes(step: str, site: Site, buffer: Buffer) -> tuple[Var, ...]:
+    """The loop variables that index the write of `site`, one for each dimension, all of it."""
+    leaf = site.leaf
+    assert not isinstance(leaf, Check), "a stage is written by stores"
+    loops = {loop.var: loop for loop in site.loops}
+    axes: dict[Var, None] = {}
+    for index, size in zip(leaf.indices, buffer.shape, strict=True):
+        loop = loops.get(index) if isinstance(index, Var) else None
+        if isinstance(index, Const) and index.value == 0 and const_int(size) == 1:
+            continue
+        if loop is None or loop.var in axes or not _same_extent(loop, size):
+            raise ScheduleError(
+                f"{step}: the loops of '{buffer.name}' were restructured already; place it first\n"
+                f"  {show(leaf).strip()}"
+            )
+        axes[loop.var] = None
+    return tuple(axes)
+
+
+def _same_extent(loop: For, size: Expr) -> bool:
+    if not (isinstance(loop.start, Const) and loop.start.value == 0):
+        return False
+    a, b = const_int(loop.extent), const_int(size)
+    return loop.extent is size or (a is not None and a == b) or show(loop.extent) == show(size)
+
+
+def _only_used_in(program: Program, step: str, producer: _Producer, loop: For) -> None:
+    inside = {id(s.leaf) for s in sites(loop.body)}
+    own = {id(s.leaf) for nest in producer.nests for s in sites(nest)}
+    for site in sites(program.body):
+        if id(site.leaf) in inside or id(site.leaf) in own:
+            continue
+        if any(a.buffer is producer.buffer for a in accesses(site.leaf)):
+            raise ScheduleError(
+                f"{step}: '{producer.buffer.name}' is used outside of loop {loop.var.name} too\n"
+                f"  {show(site.leaf).strip()}"
+            )
+
+
+def _sources_unchanged(
+    program: Program, step: str, producer: _Producer, after_use: Stmt | None
+) -> None:
+    """Refuse where something the producer reads is written between it and its uses."""
+    sources = {
+        a.buffer
+        for nest in producer.nests
+        for s in sites(nest)
+        for a in accesses(s.leaf)
+        if not a.writes
+    } - {producer.buffer}
+    own = {id(s.leaf) for nest in producer.nests for s in sites(nest)}
+    after = after_use
+    if after is None:  # The last statement of the block that uses the buffer, whole.
+        users = [s for s in producer.home.stmts if _reads(s, producer.buffer)]
+        after = next(
+            (s for s in reversed(users) if id(s) not in {id(n) for n in producer.nests}), None
+        )
+    if after is None:
+        return
+    ends = {id(s.leaf) for s in sites(after)}
+    every = sites(program.body)
+    start = max(d for d, s in enumerate(every) if id(s.leaf) in own)
+    stop = max(d for d, s in enumerate(every) if id(s.leaf) in ends)
+    for site in every[start + 1 : stop + 1]:
+        for buffer in written_buffers(site.leaf):
+            if buffer in sources and not _same_element_update(site, buffer, producer):
+                raise ScheduleError(
+                    f"{step}: '{producer.buffer.name}' reads {buffer.name}, which is written "
+                    f"before its last use\n  {show(site.leaf).strip()}"
+                )
+
+
+def _same_element_update(site: Site, buffer: Buffer, producer: _Producer) -> bool:
+    """Whether the write happens in the very store that uses the producer's element, as it ends.
+
+    `W[i, j] = W[i, j] - D[i, j]` with `D[i, j]` made from `W[i, j]`: the value is read before the
+    store writes.
+    """
+    if not isinstance(site.leaf, Store):
+        return False
+    used = [a.indices for a in accesses(site.leaf) if a.buffer is producer.buffer]
+    source = {
+        a.indices
+        for nest in producer.nests
+        for s in sites(nest)
+        for a in accesses(s.leaf)
+        if a.buffer is buffer and not a.writes
+    }
+    target = site.leaf.indices
+    plain = all(
+        len(u) == len(target) and all(x is y for x, y in zip(u, target, strict=True)) for u in used
+    )
+    if not used or not plain or len(set(target)) != len(target):
+        return False
+    for nest in producer.nests:
+        for s in sites(nest):
+            leaf = s.leaf
+            if isinstance(leaf, Store) and any(
+                len(src) != len(leaf.indices)
+                or any(x is not y for x, y in zip(src, leaf.indices, strict=True))
+                for src in source
+            ):
+                return False
+    return True
+
+
+def _shrunk(
+    step: str,
+    nest: Stmt,
+    buffer: Buffer,
+    local: Buffer,
+    box: Box,
+    given: list[Expr],
+    used: set[str],
+) -> Stmt:
+    """A producer's nest over `box` in place of the whole buffer."""
+    found = sites(nest)
+    axes: dict[Var, int] = {}
+    for site in found:
+        for var in _axes(step, site, buffer):
+            axes[var] = next(
+                d
+                for d, i in enumerate(site.leaf.indices)
+                if i is var  # type: ignore[union-attr]
+            )
+    fresh = {v: Var(fresh_name(v.name, used - {v.name}), v.dtype, loc=v.loc) for v in axes}
+    values: Mapping[Var, Expr] = {
+        v: fresh[v] if is_const(box.lows[d], 0) else box.lows[d] + fresh[v] for v, d in axes.items()
+    }
+    guards = {
+        v: all_of(limits([box.lows[d]], [fresh[v]], [box.extents[d]], [buffer.shape[d]], given))
+        for v, d in axes.items()
+    }
+
+    def visit(stmt: Stmt) -> Stmt:
+        if isinstance(stmt, For) and stmt.var in axes:
+            inner = visit(stmt.body)
+            guard = guards[stmt.var]
+            if guard is not None:
+                inner = If(guard, inner, loc=stmt.loc)
+            extent = box.extents[axes[stmt.var]]
+            return For(fresh[stmt.var], Const(0), extent, inner, stmt.kind, loc=stmt.loc)
+        return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
+
+    moved = visit(nest)
+    return rebase(substitute(moved, values), buffer, local, box.lows)
+
+
+def _remove(body: Stmt, producer: _Producer) -> Stmt:
+    """`body` without the producer's nests and the allocation of its buffer."""
+    nests = {id(n) for n in producer.nests}
+
+    def visit(stmt: Stmt) -> Stmt:
+        if id(stmt) in nests:
+            return Block(())
+        if isinstance(stmt, Allocate) and stmt.buffer is producer.buffer:
+            return visit(stmt.body)
+        return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
+
+    return visit(body)

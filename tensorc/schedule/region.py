@@ -1,0 +1,205 @@
+"""The box of a buffer that some loops touch, and buffers rebased to such a box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tensorc.ir.affine import Linear, linear, to_expr
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Buffer,
+    Compare,
+    CompareOp,
+    Const,
+    Expr,
+    Load,
+    Var,
+    const_int,
+)
+from tensorc.ir.sets import EMPTY, Encoder, prove, sample
+from tensorc.ir.simplify import simplify
+from tensorc.ir.stmt import Accumulate, For, Node, Stmt, Store
+from tensorc.ir.walk import rewrite
+from tensorc.schedule.legality import accesses
+from tensorc.schedule.tree import Site, sites
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """`lows[d] <= index[d] < lows[d] + extents[d]`; the lows depend on outer loops only."""
+
+    lows: tuple[Expr, ...]
+    extents: tuple[Expr, ...]
+
+
+def touched_box(body: Stmt, buffer: Buffer) -> Box | None:
+    """The least box that every access of `buffer` inside `body` stays in; None of no access.
+
+    A dimension whose index is not affine, or whose accesses lie at a varying distance, is taken
+    whole.
+    """
+    found: list[tuple[Site, tuple[Expr, ...]]] = []
+    for site in sites(body):
+        found.extend((site, a.indices) for a in accesses(site.leaf) if a.buffer is buffer)
+    if not found:
+        return None
+    dims = [
+        _dimension([(s, indices[d]) for s, indices in found], buffer.shape[d])
+        for d in range(buffer.ndim)
+    ]
+    return Box(tuple(low for low, _ in dims), tuple(extent for _, extent in dims))
+
+
+def _dimension(uses: Sequence[tuple[Site, Expr]], size: Expr) -> tuple[Expr, Expr]:
+    whole: tuple[Expr, Expr] = (Const(0), size)
+    base: dict[Var, int] | None = None
+    low, high = 0, 0
+    symbolic: Expr | None = None
+    for site, index in uses:
+        form = linear(index)
+        if form is None:
+            return whole
+        inner = {loop.var: loop for loop in site.loops}
+        outer = {v: c for v, c in form.coeffs.items() if v not in inner}
+        first, last, extra = form.const, form.const, None
+        for var, c in form.coeffs.items():
+            if var not in inner:
+                continue
+            start, extent = const_int(inner[var].start), const_int(inner[var].extent)
+            if start is None:
+                return whole
+            if extent is None:
+                if c != 1 or extra is not None:
+                    return whole
+                extra, extent = inner[var].extent, 1
+            ends = (c * start, c * (start + max(extent, 1) - 1))
+            first, last = first + min(ends), last + max(ends)
+        if base is None:
+            base, low, high, symbolic = outer, first, last, extra
+        elif base != outer or (extra is None) != (symbolic is None):
+            return whole
+        elif extra is not None and (extra is not symbolic or (first, last) != (low, high)):
+            return whole
+        else:
+            low, high = min(low, first), max(high, last)
+    assert base is not None, "at least one use"
+    if not base and symbolic is not None:
+        return whole
+    extent_expr: Expr = Const(high - low + 1)
+    if symbolic is not None:
+        extent_expr = simplify(symbolic + (high - low))
+    limit = const_int(size)
+    if not base and limit is not None and high - low + 1 >= limit:
+        return whole
+    return to_expr(Linear(base, low)), extent_expr
+
+
+def rebase(stmt: Stmt, buffer: Buffer, local: Buffer, lows: Sequence[Expr]) -> Stmt:
+    """Every access of `buffer` turned into one of `local`, indices taken from `lows` on."""
+
+    def shift(indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        return tuple(difference(i, low) for i, low in zip(indices, lows, strict=True))
+
+    def rule(node: Node) -> Node | None:
+        match node:
+            case Load(b, indices) if b is buffer:
+                return Load(local, shift(indices), loc=node.loc)
+            case Store(b, indices, value) if b is buffer:
+                return Store(local, shift(indices), value, loc=node.loc)
+            case Accumulate(reducer, bs, indices, values) if any(b is buffer for b in bs):
+                new = tuple(local if b is buffer else b for b in bs)
+                return Accumulate(reducer, new, shift(indices), values, loc=node.loc)
+            case _:
+                return None
+
+    return rewrite(stmt, rule)
+
+
+def difference(a: Expr, b: Expr) -> Expr:
+    """`a - b`, in its shortest affine form where it has one."""
+    if isinstance(b, Const) and b.value == 0:
+        return a
+    result = Binary(BinaryOp.SUB, a, b, loc=a.loc)
+    form = linear(result)
+    return simplify(result) if form is None else to_expr(form)
+
+
+def limits(
+    lows: Sequence[Expr],
+    local: Sequence[Var],
+    extents: Sequence[Expr],
+    shape: Sequence[Expr],
+    given: Sequence[Expr],
+) -> list[Expr]:
+    """The conditions that `lows + local` stays inside `shape`, but for those that are proved."""
+    needed: list[Expr] = []
+    for low, var, extent, size in zip(lows, local, extents, shape, strict=True):
+        index = low if var is None else Binary(BinaryOp.ADD, low, var)
+        own = [
+            Compare(CompareOp.LE, Const(0), var),
+            Compare(CompareOp.LT, var, extent),
+        ]
+        for claim in (
+            Compare(CompareOp.LE, Const(0), index),
+            Compare(CompareOp.LT, index, size),
+        ):
+            if not prove(claim, [*given, *own]).holds:
+                needed.append(simplify(claim))
+    return needed
+
+
+def is_covered(writers: Sequence[Site], buffer: Buffer, box: Box, given: Sequence[Expr]) -> bool:
+    """Whether each element of `box` that lies in `buffer` is written by some of `writers`.
+
+    `given` is what holds around; the writers' sites are rooted where the box was taken.
+    """
+    if not writers:
+        return False
+    encoder = Encoder()
+    known = [encoder.condition(g) for g in given]
+    points = []
+    for low, extent, size in zip(box.lows, box.extents, buffer.shape, strict=True):
+        p, start = encoder.fresh(), encoder.number(low)
+        points.append(p)
+        known.append(f"{start} <= {p} < {start} + {encoder.number(extent)}")
+        known.append(f"0 <= {p} < {encoder.number(size)}")
+    if not encoder.exact:
+        return False
+    missing = []
+    for site in writers:
+        text = _written(site, buffer, points, encoder)
+        if text is None:
+            return False
+        missing.append(f"not ({text})")
+    return sample(encoder.set_of(*known, *missing)) == EMPTY
+
+
+def _written(site: Site, buffer: Buffer, points: list[str], outer: Encoder) -> str | None:
+    """isl text for: this leaf writes the element at `points`."""
+    access = next(a for a in accesses(site.leaf) if a.writes and a.buffer is buffer)
+    inner = Encoder()
+    own = {v: f"x{d}" for d, v in enumerate(site.vars)}
+    inner.names = {(v, 0): name for v, name in own.items()}
+    before = len(outer.names)
+    for (var, copy), name in outer.names.items():
+        inner.names.setdefault((var, copy), name)
+    parts = [inner.condition(c) for c in site.domain()]
+    parts += [f"{inner.number(i)} = {p}" for i, p in zip(access.indices, points, strict=True)]
+    unknown = [
+        v for (v, _), name in inner.names.items() if (v, 0) not in outer.names and v not in own
+    ]
+    if not inner.exact or inner.side or unknown:
+        return None
+    assert before == len(outer.names), "the outer encoder is only read here"
+    names = ", ".join(own.values())
+    body = " and ".join(parts)
+    return f"exists ({names} : {body})" if names else body
+
+
+def loop_nest(vars_: Sequence[Var], extents: Sequence[Expr], body: Stmt) -> Stmt:
+    """Loops from 0 around `body`, outermost first."""
+    for var, extent in zip(reversed(vars_), reversed(extents), strict=True):
+        body = For(var, Const(0), extent, body)
+    return body
