@@ -13,7 +13,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from tensorc.errors import DTypeError
 
@@ -57,6 +56,7 @@ class DType:
 
     @property
     def is_float(self) -> bool:
+        """One of the four float types."""
         return self.kind == "f"
 
     @property
@@ -66,6 +66,7 @@ class DType:
 
     @property
     def is_bool(self) -> bool:
+        """The type of conditions."""
         return self.kind == "b"
 
     @property

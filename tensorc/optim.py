@@ -17,7 +17,7 @@ import numpy as np
 
 from tensorc.dtypes import DType, float64
 from tensorc.errors import ArgumentError
-from tensorc.ir.expr import as_expr, call
+from tensorc.ir.expr import as_expr, call, cast
 from tensorc.te.tensor import Tensor, elementwise, placeholder
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SGD:
                     lambda u, g: self.momentum * u + g, velocity, step, name="velocity"
                 )
                 kept.append((velocity, step, start))
-            rate = _cast(lr[0], parameter.dtype)
+            rate = _cast(lr[0], parameter.dtype, "lr")
             new.append(elementwise(lambda p, a, u: p - a * u, parameter, rate, step, name="new"))
         return new, kept
 
@@ -96,8 +96,8 @@ class Adam:
         beta1, beta2 = self.betas
         lr, power1, power2 = _number("lr", self.lr), _power(1, beta1), _power(2, beta2)
         kept = [lr, power1, power2]
-        rate = elementwise(lambda a, b: a / (1.0 - b), lr[0], power1[1], name="rate")
-        scale = elementwise(lambda b: 1.0 / (1.0 - b), power2[1], name="scale")
+        rate = elementwise(lambda a, b: a / (1.0 - b), lr[0], power1[1], name="rate64")
+        scale = elementwise(lambda b: 1.0 / (1.0 - b), power2[1], name="scale64")
         new = []
         for parameter, gradient in parameters:
             m, m_start = _zeros("m", parameter)
@@ -111,8 +111,8 @@ class Adam:
                 elementwise(
                     lambda p, a, c, u, w: p - a * u / (call("sqrt", w * c) + self.eps),
                     parameter,
-                    _cast(rate, parameter.dtype),
-                    _cast(scale, parameter.dtype),
+                    _cast(rate, parameter.dtype, "rate"),
+                    _cast(scale, parameter.dtype, "scale"),
                     mean,
                     square,
                     name="new",
@@ -147,5 +147,6 @@ def _zeros(kind: str, parameter: Tensor) -> tuple[Tensor, NDArray[Any]]:
     return tensor, np.zeros([int(str(size)) for size in parameter.shape], parameter.dtype.numpy)
 
 
-def _cast(number: Tensor, dtype: DType) -> Tensor:
-    return number if number.dtype == dtype else number.astype(dtype)
+def _cast(number: Tensor, dtype: DType, name: str) -> Tensor:
+    """The number in the dtype of what it meets: converted once, not at each element."""
+    return elementwise(lambda x: cast(x, dtype), number, name=name)

@@ -9,7 +9,7 @@ and the points are found by solving `g(x) == p` for the axes, one dimension afte
     A[i, k]            i = p, k = q                     nothing is left to sum over
     A[i + k]           i = p - k                        a sum over k, where 0 <= p - k < extent
     A[2 * i]           i = p // 2                       where p % 2 == 0
-    A[2 * i + k]       k = 2 * t + p % 2, i = p // 2 - t    a sum over t: no point is visited in vain
+    A[2 * i + k]       k = 2 * t + p % 2, i = p // 2 - t    a sum over t: it visits no point in vain
     A[i // 2]          i = 2 * p + t                    a sum over t, the remainder
     A[i % n]           i = n * t + p                    a sum over t, the quotient
     A[i, i]            i = p                            where p == q
@@ -21,8 +21,8 @@ demands is a condition of the sum unless it is provable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tensorc.autodiff.forms import (
     Form,
@@ -38,6 +38,9 @@ from tensorc.autodiff.forms import (
 from tensorc.dtypes import int64
 from tensorc.ir.expr import Binary, BinaryOp, CompareOp, Expr, Var
 from tensorc.te.axis import IterVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 ENDLESS = 1 << 60  # What a symbolic extent counts for where two are compared.
 
@@ -101,7 +104,7 @@ class _Step:
 
     rank: tuple[int, ...]
     equation: int
-    kind: str
+    act: Callable[[_Step], None]
     unknown: _Unknown
     coefficient: Form
 
@@ -172,13 +175,7 @@ class _Solver:
             if not steps:
                 return
             step = min(steps, key=lambda s: s.rank)
-            match step.kind:
-                case "solve":
-                    self.solve(step)
-                case "residue":
-                    self.residue(step)
-                case "divide":
-                    self.divide(step)
+            step.act(step)
 
     def steps(self, number: int, equation: Form) -> Iterable[_Step]:
         """What can be done with one equation."""
@@ -194,18 +191,20 @@ class _Solver:
             u = self.unknowns[v]
             many = len(slopes) + stuck > 1
             rank = (3 if many else 0, len(slopes) + stuck, -u.size, order)
-            yield _Step(rank, number, "solve", u, slopes[v])
+            yield _Step(rank, number, self.solve, u, slopes[v])
         if stuck or not slopes:
             return
         if len(units) == 1 and len(slopes) > 1:
             factor = self.factor([c for v, c in slopes.items() if v is not units[0]])
             if factor is not None and self.is_short(self.unknowns[units[0]], factor, slopes):
-                yield _Step((2, number), number, "residue", self.unknowns[units[0]], factor)
+                yield _Step((2, number), number, self.residue, self.unknowns[units[0]], factor)
         if not units:
             factor = self.factor(list(slopes.values()))
             first = self.unknowns[next(iter(slopes))]
             if factor is not None:
-                yield _Step((1 if len(slopes) == 1 else 2, number), number, "divide", first, factor)
+                yield _Step(
+                    (1 if len(slopes) == 1 else 2, number), number, self.divide, first, factor
+                )
             else:
                 yield from self.coprime(number, slopes)
 
@@ -214,7 +213,7 @@ class _Solver:
         known = [v for v, c in slopes.items() if value_of(c)]
         if known:
             v = max(known, key=lambda v: self.unknowns[v].size)
-            yield _Step((4, number), number, "solve", self.unknowns[v], slopes[v])
+            yield _Step((4, number), number, self.solve, self.unknowns[v], slopes[v])
 
     def factor(self, slopes: list[Form]) -> Form | None:
         """What is above 1 and divides all `slopes`, if anything does."""
@@ -297,9 +296,7 @@ class _Solver:
         """Solve for an unknown, and demand that `value` lies in its range."""
         if unknown.is_range:
             self.conds.append((CompareOp.GE, minus(value, unknown.low)))
-            self.conds.append(
-                (CompareOp.LT, minus(value, plus(unknown.low, unknown.count)))
-            )
+            self.conds.append((CompareOp.LT, minus(value, plus(unknown.low, unknown.count))))
         self.take(unknown, value)
 
     def take(self, unknown: _Unknown, value: Form) -> None:

@@ -1,4 +1,4 @@
-"""Arithmetic on cotangents that leaves out ones and zeros, so that gradients read as written by hand.
+"""Arithmetic on cotangents that leaves out ones and zeros, so that gradients read like our own.
 
 A cotangent that is zero by structure is dropped before it gets here, so `0 * inf` does not arise.
 """

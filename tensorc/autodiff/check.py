@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +10,14 @@ import numpy.typing as npt
 from tensorc.autodiff.grad import grad
 from tensorc.dtypes import float64
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Dim
 from tensorc.te.graph import graph_of
 from tensorc.te.reference import evaluate
 from tensorc.te.tensor import Placeholder, Tensor, placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tensorc.ir.expr import Dim
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -29,12 +32,12 @@ def check_grad(
     rtol: float = 1e-6,
     dims: Mapping[Dim, int] | None = None,
 ) -> None:
-    """Compare the gradient of `y` with central differences, along one random direction for each `wrt`.
+    """Compare the gradient of `y` with central differences along a random direction of each `wrt`.
 
     The derivative of `sum(s * y)`, for random s, is compared with `(f(x + eps d) - f(x - eps d)) /
     (2 eps)`. The difference formula has an error of order eps**2 from curvature and of order
-    `2**-53 / eps` from rounding, so the graph must be float64. Points at which `y` has no derivative
-    (a tie, a kink) give a false alarm.
+    `2**-53 / eps` from rounding, so the graph must be float64. Points at which `y` has no
+    derivative (a tie, a kink) give a false alarm.
 
     Args:
         y: a float64 tensor.
@@ -58,7 +61,7 @@ def check_grad(
     cotangent = placeholder(y.shape, float64, name="seed")
     gradients = evaluate(grad(y, wanted, cotangent), {**values, cotangent: weights}, dims)
     for tensor, gradient in zip(wanted, gradients, strict=True):
-        direction = rng.standard_normal(values[tensor].shape)
+        direction: Array = np.asarray(rng.standard_normal(values[tensor].shape))
         ends = []
         for step in (eps, -eps):
             (at,) = evaluate([y], {**values, tensor: values[tensor] + step * direction}, dims)
@@ -76,11 +79,12 @@ def check_grad(
 
 
 def _check(y: Tensor, wanted: Sequence[Tensor], values: Mapping[Tensor, Array]) -> None:
-    for tensor in graph_of([y, *wanted]).order:
+    graph = graph_of([y, *wanted])
+    for tensor in (*graph.placeholders, *graph.tensors()):
         if tensor.dtype.is_float and tensor.dtype != float64:
             raise GradientError(
-                f"check_grad needs float64, and {tensor.name} is {tensor.dtype}: build the graph with "
-                'placeholders of dtype="float64"'
+                f"check_grad needs float64, and {tensor.name} is {tensor.dtype}: build the "
+                'graph from placeholders of dtype="float64"'
             )
     for tensor in wanted:
         if not isinstance(tensor.op, Placeholder) or tensor not in values:

@@ -8,26 +8,31 @@ this is a second view of their definitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from tensorc.autodiff.arith import both
 from tensorc.autodiff.intern import Interner, expand_lets
 from tensorc.autodiff.sweep import Guard, holds
-from tensorc.autodiff.arith import both
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Dim, Expr, Load, Reduce, Select, Var, Where
 from tensorc.ir.printer import show
-from tensorc.ir.stmt import Node
 from tensorc.ir.walk import children, free_vars, substitute, walk, with_children
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import Context, leaves_unless_guarded
 from tensorc.te.tensor import Compute, Tensor, define
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tensorc.ir.stmt import Node
 
 
 class Flattener:
     """The flat bodies of tensors, each worked out once."""
 
     def __init__(self) -> None:
+        """Start with nothing known."""
         self.intern = Interner()
         self._bodies: dict[Tensor, Expr] = {}
         self._hoisted: dict[tuple[Reduce, tuple[Expr, ...]], Tensor] = {}
@@ -90,7 +95,7 @@ class Flattener:
                     return type(node)(test, yes, no, loc=node.loc)
                 case _:
                     parts = tuple(visit(c, under) for c in children(node))  # type: ignore[arg-type]
-                    return with_children(node, parts)
+                    return with_children(node, parts)  # type: ignore[return-value]
 
         return visit(expr, guards)
 
@@ -106,7 +111,7 @@ class Flattener:
             flat = Reduce(flat.reducer, flat.axes, flat.values, where, flat.index, loc=flat.loc)
         if key not in self._hoisted:
             axes = tuple(IterVar(v.name, int64, ZERO, v.extent) for v in outer)
-            shifted = {
+            shifted: dict[Var, Expr] = {
                 v: a if v.start is ZERO else a + v.start for v, a in zip(outer, axes, strict=True)
             }
             body = fresh_reduce_axes(substitute(flat, shifted))
@@ -157,8 +162,6 @@ def _check_ranges(node: Reduce, tensor: Tensor) -> None:
                 if not isinstance(var, Dim):
                     raise GradientError(
                         f"{tensor.name}: the range of axis {axis.name}, {show(axis.start)} to "
-                        f"{show(axis.start + axis.extent)}, depends on {var.name}, and such a sum has "
-                        f"no gradient here; give {axis.name} a fixed extent and limit it by where="
+                        f"{show(axis.start + axis.extent)}, depends on {var.name}, and such a "
+                        f"sum has no gradient here; give {axis.name} a fixed extent and limit it by where="
                     )
-
-

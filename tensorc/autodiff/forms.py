@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.autodiff import arith
-from tensorc.autodiff.intern import Interner
 from tensorc.dtypes import bool_, int64
 from tensorc.ir.expr import (
     Binary,
@@ -30,8 +29,11 @@ from tensorc.ir.expr import (
     Where,
     cast,
 )
-from tensorc.ir.stmt import Node
 from tensorc.ir.walk import rewrite, walk
+
+if TYPE_CHECKING:
+    from tensorc.autodiff.intern import Interner
+    from tensorc.ir.stmt import Node
 
 Monomial: TypeAlias = tuple[int, ...]  # The numbers of its atoms in order; () is the constant.
 Form: TypeAlias = Mapping[Monomial, int]  # No coefficient is 0.
@@ -110,6 +112,7 @@ class Forms:
     """The atoms of one problem, their ranges, and the way between expressions and forms."""
 
     def __init__(self, intern: Interner) -> None:
+        """Start without atoms; `intern` makes equal terms one."""
         self.intern = intern
         self.atoms: list[Expr] = []
         self._numbers: dict[Expr, int] = {}
@@ -161,14 +164,14 @@ class Forms:
     def tidy(self, expr: Expr) -> Expr:
         """An integer expression in normal form; one of another type than int64 stays."""
         if isinstance(expr, Load) and expr.dtype != int64:
-            return self.intern(
-                Load(expr.buffer, tuple(map(self.tidy, expr.indices)), loc=expr.loc)
-            )
+            return self.intern(Load(expr.buffer, tuple(map(self.tidy, expr.indices)), loc=expr.loc))
         return self.expr(self.of(expr)) if expr.dtype == int64 else expr
 
     def expr(self, form: Form) -> Expr:
-        """The expression of a form: what is added first, the constant last."""
-        terms = sorted((m for m in form if m), key=lambda m: (form[m] < 0, -len(m), m))
+        """The expression of a form: what is added, by falling factor, then the rest."""
+        terms = sorted(
+            (m for m in form if m), key=lambda m: (form[m] < 0, -len(m), -abs(form[m]), m)
+        )
         result: Expr | None = None
         for m in terms:
             term = self._product(m, abs(form[m]))
@@ -208,9 +211,7 @@ class Forms:
 
     def with_variables(self, form: Form, variables: set[Var]) -> Form:
         """The terms of `form` that hold any of `variables`."""
-        return {
-            m: c for m, c in form.items() if m and self.variables({m: c}) & variables
-        }
+        return {m: c for m, c in form.items() if m and self.variables({m: c}) & variables}
 
     def coefficient(self, form: Form, var: Var) -> Form | None:
         """What `var` is multiplied with; None where `form` is not affine in it."""
@@ -253,7 +254,6 @@ class Forms:
     def replace(self, expr: Expr, values: Mapping[Var, Form]) -> Expr:
         """`expr` with forms in place of variables, its index arithmetic in normal form."""
         exprs = {v: self.expr(f) for v, f in values.items()}
-
 
         def rule(node: Node) -> Node | None:
             match node:
@@ -344,7 +344,7 @@ class Forms:
         """Each size is its least value plus something that is not negative."""
         total: Form = {}
         for m, c in form.items():
-            term = constant(c)
+            term: Form = constant(c)
             for a in m:
                 size = self.atoms[a]
                 if not isinstance(size, Dim):
@@ -409,13 +409,13 @@ class Forms:
         right = {m: -c for m, c in difference.items() if c < 0 and m}
         rest = difference.get((), 0)
         if not left:  # `-i + 3 >= 0` reads `3 >= i`, and then `i <= 3`.
-            left, right, op = right, {}, _MIRRORED[op]
-            rest = -rest
-        if op is CompareOp.GE and rest < 0 and not right:
-            pass
-        elif op is CompareOp.GT and rest > 0:  # `a + 1 > b` reads `a >= b`.
-            op, rest = CompareOp.GE, rest - 1
-        lhs, rhs = (plus(left, constant(rest)), right) if right else (left, constant(-rest))
+            left, right, op, rest = right, {}, _MIRRORED[op], -rest
+        if right and op is CompareOp.GT and rest == 1:  # `a + 1 > b` reads `a >= b`.
+            op, rest = CompareOp.GE, 0
+        if right and rest > 0:
+            lhs, rhs = plus(left, constant(rest)), right
+        else:
+            lhs, rhs = left, plus(right, constant(-rest))
         return self.intern(Compare(op, self.expr(lhs), self.expr(rhs)))
 
     def _decide(self, op: CompareOp, d: Form) -> bool | None:

@@ -7,12 +7,11 @@ is handed on; so nothing is computed twice. Results are ordinary tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from tensorc.autodiff.access import invert
-from tensorc.autodiff.arith import add, mul, negate, reads, zero
+from tensorc.autodiff.arith import add, mul, negate, reads, where, zero
 from tensorc.autodiff.flatten import Flattener, reduce_axes
 from tensorc.autodiff.forms import Forms
 from tensorc.autodiff.intern import Interner
@@ -20,12 +19,16 @@ from tensorc.autodiff.reductions import reduced
 from tensorc.autodiff.sweep import Guard, Term, guarded, is_differentiable, pull
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Const, Expr, Load, Reduce, all_of, cast
+from tensorc.ir.expr import Binary, BinaryOp, Const, Dim, Expr, Load, Reduce, Var, all_of, cast
+from tensorc.ir.sets import prove
 from tensorc.ir.walk import free_vars, loads, rewrite, substitute, walk
 from tensorc.te.axis import ZERO, IterVar
-from tensorc.te.bounds import conjuncts
+from tensorc.te.bounds import axis_conditions, conjuncts
 from tensorc.te.reduce import sum as reduce_sum
 from tensorc.te.tensor import Compute, Tensor, define, same_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @overload
@@ -236,9 +239,7 @@ def _tensor(load: Load) -> Tensor:
 
 
 def _spatial(names: Sequence[str], tensor: Tensor) -> tuple[IterVar, ...]:
-    return tuple(
-        IterVar(n, int64, ZERO, size) for n, size in zip(names, tensor.shape, strict=True)
-    )
+    return tuple(IterVar(n, int64, ZERO, size) for n, size in zip(names, tensor.shape, strict=True))
 
 
 def _names(tensor: Tensor, load: Load) -> list[str]:
@@ -280,11 +281,15 @@ def _gather(contribution: _Contribution, points: tuple[IterVar, ...]) -> Expr | 
     for cond, truth in term.guards:
         settled = settle(cond)
         conds.extend(conjuncts(settled if truth else negate(settled)))
-    return _summed(forms, inverse.axes, conds, settle(term.value))
+    return _summed(forms, points, inverse.axes, conds, settle(term.value))
 
 
 def _summed(
-    forms: Forms, axes: Sequence[IterVar], conds: Sequence[Expr], value: Expr
+    forms: Forms,
+    points: Sequence[IterVar],
+    axes: Sequence[IterVar],
+    conds: Sequence[Expr],
+    value: Expr,
 ) -> Expr | None:
     """The sum of `value` over `axes` where `conds` hold; None where they never do.
 
@@ -295,22 +300,52 @@ def _summed(
     if any(isinstance(c, Const) and not c.value for c in conds):
         return None
     unique = list(dict.fromkeys(open_conds))
-    plain = [c for c in unique if not reads(c)]
-    lazy: tuple[Guard, ...] = tuple((c, True) for c in unique if reads(c))
-    value = guarded(lazy, value)
-    used = {v for e in (value, *plain) for v in free_vars(e)}
+    plain = _needed([c for c in unique if not reads(c)], (*points, *axes))
+    value = guarded(_lazy([c for c in unique if reads(c)]), value)
+    used = _variables(value, *plain)
     summed = [a for a in axes if a in used]
     for axis in axes:
         if axis not in used:
             value = mul(cast(axis.extent, value.dtype), value)
     if not summed:
-        return forms.intern(guarded(tuple((c, True) for c in _joined(plain)), value))
-    return reduce_sum(forms.intern(value), summed, where=all_of(plain))
+        return forms.intern(_under(plain, value))
+    # A condition on a point that the sum does not depend on stands around it: one sum serves all.
+    inner = [c for c in plain if not _variables(c).isdisjoint(summed)]
+    apart = _variables(value, *inner)
+    outer = [c for c in plain if _variables(c).isdisjoint(apart | set(summed))]
+    inside = [c for c in plain if all(c is not o for o in outer)]
+    total = reduce_sum(forms.intern(value), summed, where=all_of(inside))
+    return _under(outer, total)
 
 
-def _joined(conds: Sequence[Expr]) -> list[Expr]:
-    both = all_of(conds)
-    return [] if both is None else [both]
+def _needed(conds: list[Expr], ranges: Sequence[IterVar]) -> list[Expr]:
+    """`conds` without those that follow from the ranges and the others."""
+    if not conds:
+        return conds
+    given = [c for axis in ranges for c in axis_conditions(axis)]
+    kept = list(conds)
+    for cond in conds:
+        others = [c for c in kept if c is not cond]
+        if prove(cond, [*given, *others]).holds:
+            kept = others
+    return kept
 
 
+def _lazy(conds: Sequence[Expr]) -> tuple[Guard, ...]:
+    """Guards in order; what reads nothing that the one before it does not is joined to it."""
+    joined: list[Expr] = []
+    for cond in conds:
+        if joined and set(loads(cond)) <= set(loads(joined[-1])):
+            joined[-1] = Binary(BinaryOp.AND, joined[-1], cond)
+        else:
+            joined.append(cond)
+    return tuple((c, True) for c in joined)
 
+
+def _variables(*exprs: Expr) -> set[Var]:
+    return {v for e in exprs for v in free_vars(e) if not isinstance(v, Dim)}
+
+
+def _under(conds: Sequence[Expr], value: Expr) -> Expr:
+    cond = all_of(conds)
+    return value if cond is None else where(cond, value, zero(value.dtype))

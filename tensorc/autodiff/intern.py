@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.ir.expr import (
     Binary,
@@ -19,8 +19,10 @@ from tensorc.ir.expr import (
     Var,
     Where,
 )
-from tensorc.ir.stmt import Node
 from tensorc.ir.walk import children, rewrite, substitute
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Node
 
 Signature: TypeAlias = tuple[object, ...]
 
@@ -32,6 +34,7 @@ class Interner:
     """
 
     def __init__(self) -> None:
+        """Start with an empty table."""
         self._table: dict[Signature, Expr] = {}
 
     def __call__(self, expr: Expr) -> Expr:
@@ -69,4 +72,6 @@ def _own(node: Node) -> Signature | None:
 
 def expand_lets(expr: Expr) -> Expr:
     """`expr` with every let's value in place of its variable; the parts are shared, not copied."""
-    return rewrite(expr, lambda n: substitute(n.body, {n.var: n.value}) if isinstance(n, Let) else None)
+    return rewrite(
+        expr, lambda n: substitute(n.body, {n.var: n.value}) if isinstance(n, Let) else None
+    )

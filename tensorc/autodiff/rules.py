@@ -1,3 +1,4 @@
+# ruff: noqa: ARG005 - the functions of a row share one signature.
 """The derivative of every operator and intrinsic, in one table.
 
 A row holds one function for each operand: given the cotangent g of the result y and the operands,
@@ -53,9 +54,7 @@ def _pow_base(g: Expr, y: Expr, a: Expr, b: Expr) -> Expr:  # noqa: ARG001
 
 
 def _pow_exponent(g: Expr, y: Expr, a: Expr, b: Expr) -> Expr:
-    flat = both(
-        compare(CompareOp.EQ, a, number(0.0, a)), compare(CompareOp.GE, b, number(0.0, b))
-    )
+    flat = both(compare(CompareOp.EQ, a, number(0.0, a)), compare(CompareOp.GE, b, number(0.0, b)))
     return where(flat, zero(g.dtype), mul(g, mul(y, intrinsic("log", a))))
 
 
@@ -123,10 +122,13 @@ INTRINSIC: Mapping[str, Row] = {
     "isnan": None,
     "isinf": None,
     "isfinite": None,
-    "fma": (lambda g, y, a, b, c: mul(g, b), lambda g, y, a, b, c: mul(a, g), lambda g, y, a, b, c: g),
+    "fma": (
+        lambda g, y, a, b, c: mul(g, b),
+        lambda g, y, a, b, c: mul(a, g),
+        lambda g, y, a, b, c: g,
+    ),
     "stop_gradient": None,
 }
 
 # Intrinsics that have a derivative nobody can mean: the sweep refuses them by name.
 REFUSED = ("bitcast",)
-

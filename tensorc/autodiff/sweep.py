@@ -7,9 +7,8 @@ never evaluated: neither its NaNs nor its loads count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.autodiff.arith import TRUE, add, both, either, mul, negate, number, where, zero
 from tensorc.autodiff.rules import BINARY, INTRINSIC, REFUSED, UNARY, Row
@@ -33,6 +32,9 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.printer import show
 from tensorc.ir.walk import children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Guard: TypeAlias = tuple[Expr, bool]
 
@@ -202,5 +204,3 @@ def holds(guards: tuple[Guard, ...]) -> Expr:
     for cond, truth in reversed(guards):
         result = both(cond if truth else negate(cond), result)
     return result
-
-

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Unary, UnaryOp, Var
+from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Unary, UnaryOp, Var, is_const
 from tensorc.ir.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Linear:
 
 
 def linear(expr: Expr) -> Linear | None:
-    """`expr` as a sum with integer coefficients, or None: a product of variables, `//`, a load..."""
+    """`expr` as a sum with integer coefficients; None of a product of variables, `//`, a load."""
     match expr:
         case Const(value, dtype) if dtype.is_int:
             return Linear({}, int(value))
@@ -33,12 +36,7 @@ def linear(expr: Expr) -> Linear | None:
         case Binary(BinaryOp.SUB, a, b):
             return _add(linear(a), _scale(linear(b), -1))
         case Binary(BinaryOp.MUL, a, b):
-            x, y = linear(a), linear(b)
-            if x is None or y is None:
-                return None
-            if not x.coeffs:
-                return _scale(y, x.const)
-            return _scale(x, y.const) if not y.coeffs else None
+            return _multiply(linear(a), linear(b))
         case _:
             return None
 
@@ -47,6 +45,14 @@ def _scale(a: Linear | None, by: int) -> Linear | None:
     if a is None:
         return None
     return Linear({v: c * by for v, c in a.coeffs.items()} if by else {}, a.const * by)
+
+
+def _multiply(a: Linear | None, b: Linear | None) -> Linear | None:
+    if a is None or b is None:
+        return None
+    if not a.coeffs:
+        return _scale(b, a.const)
+    return _scale(a, b.const) if not b.coeffs else None
 
 
 def _add(a: Linear | None, b: Linear | None) -> Linear | None:
@@ -62,7 +68,8 @@ def to_expr(form: Linear) -> Expr:
     """The expression of a linear form, variables in their order, the constant last."""
     result: Expr | None = None
     for var, c in form.coeffs.items():
-        term: Expr = var if abs(c) == 1 else Binary(BinaryOp.MUL, var, Const(abs(c), var.dtype))
+        size = Const(abs(c), var.dtype)
+        term: Expr = var if abs(c) == 1 else Binary(BinaryOp.MUL, var, size)
         if result is None:
             result = term if c > 0 else Unary(UnaryOp.NEG, term)
         else:
@@ -86,21 +93,19 @@ def coefficient(expr: Expr, var: Var) -> Expr | None:
     match expr:
         case Var():
             return Const(1, expr.dtype)
-        case Unary(UnaryOp.NEG, x):
-            c = coefficient(x, var)
-            return None if c is None else Unary(UnaryOp.NEG, c)
-        case Binary(BinaryOp.ADD | BinaryOp.SUB as op, a, b):
-            x, y = coefficient(a, var), coefficient(b, var)
-            return None if x is None or y is None else _combine(op, x, y)
-        case Binary(BinaryOp.MUL, a, b):
-            x, y = coefficient(a, var), coefficient(b, var)
-            if x is None or y is None:
+        case Unary(UnaryOp.NEG, operand):
+            inner = coefficient(operand, var)
+            return None if inner is None else Unary(UnaryOp.NEG, inner)
+        case Binary(BinaryOp.ADD | BinaryOp.SUB as op, lhs, rhs):
+            left, right = coefficient(lhs, var), coefficient(rhs, var)
+            return None if left is None or right is None else _combine(op, left, right)
+        case Binary(BinaryOp.MUL, lhs, rhs):
+            left, right = coefficient(lhs, var), coefficient(rhs, var)
+            if left is None or right is None:
                 return None
-            if isinstance(x, Const) and x.value == 0:
-                return _combine(BinaryOp.MUL, a, y)
-            if isinstance(y, Const) and y.value == 0:
-                return _combine(BinaryOp.MUL, x, b)
-            return None
+            if is_const(left, 0):
+                return _combine(BinaryOp.MUL, lhs, right)
+            return _combine(BinaryOp.MUL, left, rhs) if is_const(right, 0) else None
         case _:
             return None
 

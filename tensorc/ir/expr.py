@@ -241,6 +241,7 @@ class Buffer:
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return len(self.shape)
 
 
@@ -342,6 +343,7 @@ class Compare(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return bool_
 
 
@@ -388,6 +390,7 @@ class Load(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return self.buffer.dtype
 
 
@@ -408,6 +411,7 @@ class Select(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return self.on_true.dtype
 
 
@@ -428,6 +432,7 @@ class Where(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return self.on_true.dtype
 
 
@@ -448,6 +453,7 @@ class Let(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return self.body.dtype
 
 
@@ -485,6 +491,7 @@ class Reducer:
 
     @property
     def arity(self) -> int:
+        """How many components a partial result has."""
         return len(self.lhs)
 
 
@@ -517,6 +524,7 @@ class Reduce(ExprBase):
 
     @property
     def dtype(self) -> DType:  # type: ignore[override]
+        """The type of the value."""
         return self.values[self.index].dtype
 
 
@@ -603,7 +611,7 @@ def _exact(value: Any, dtype: DType) -> int | float | bool:
             raise DTypeError(
                 f"{value} does not fit {dtype} ({dtype.min_value} to {dtype.max_value})"
             )
-        return value
+        return int(value)
     with np.errstate(over="ignore"):
         return float(np.asarray(float(value), dtype=np.float64).astype(dtype.numpy))
 
@@ -688,7 +696,7 @@ def binary(op: BinaryOp, a: ExprLike, b: ExprLike) -> Expr:
     Raises:
         DTypeError: the operation is not defined for the promoted dtype.
     """
-    if isinstance(b, Buffer) and b.ndim or isinstance(a, Buffer) and a.ndim:
+    if (isinstance(b, Buffer) and b.ndim) or (isinstance(a, Buffer) and a.ndim):
         as_expr(a), as_expr(b)
     lhs, rhs = match_dtypes(a, b)
     if op is BinaryOp.DIV and not lhs.dtype.is_float:

@@ -87,10 +87,11 @@ def parse(text: str) -> Program:
     Raises:
         ParseError: with the line, the column (both from 1) and the text that does not fit.
     """
+    parser = _Parser(text)
     try:
-        return _Parser(text).program()
+        return parser.program()
     except RecursionError:
-        raise ParseError("line 1, column 1: the text is nested too deeply to be parsed") from None
+        _refuse(parser.token, "this is nested too deeply to be parsed")
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -319,6 +320,8 @@ class _Parser:
         self.expect_kind("indent", "an indented block")
         stmts: list[Stmt] = []
         while self.token.kind != "dedent":
+            if self.token.kind == "indent":
+                _refuse(self.ahead(), "this is indented more than the line above")
             stmts.append(self.stmt())
         self.next()
         return block(stmts)

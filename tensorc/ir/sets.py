@@ -10,9 +10,9 @@ and their answers are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import islpy as isl
 
@@ -32,6 +32,9 @@ from tensorc.ir.expr import (
     Var,
     Where,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # How many elementary operations isl may spend on one question before we call it too hard.
 MAX_OPERATIONS = 2_000_000
@@ -61,6 +64,7 @@ class Encoder:
     """
 
     def __init__(self) -> None:
+        """No variables yet."""
         self.names: dict[tuple[Var, int], str] = {}
         self.side: list[str] = []  # Constraints that hold for the variables whatever they are for.
         self.exact = True
@@ -95,14 +99,14 @@ class Encoder:
                 return f"(-{self.number(x, copy)})"
             case Cast(x, dtype) if x.dtype.is_int and (dtype == int64 or dtype == x.dtype):
                 return self.number(x, copy)
-            case Binary(op, a, b):
-                text = self._binary(op, a, b, copy)
-                return self.opaque(expr, copy) if text is None else text
+            case Binary(op, lhs, rhs) if expr.dtype == int64:  # Narrower ones may wrap.
+                found = self._binary(op, lhs, rhs, copy)
+                return self.opaque(expr, copy) if found is None else found
             case Select(cond, a, b) | Where(cond, a, b):
                 name = self.fresh()
-                x, y = self.number(a, copy), self.number(b, copy)
+                left, right = self.number(a, copy), self.number(b, copy)
                 yes, no = self.condition(cond, True, copy), self.condition(cond, False, copy)
-                self.side.append(f"(({yes} and {name} = {x}) or ({no} and {name} = {y}))")
+                self.side.append(f"(({yes} and {name} = {left}) or ({no} and {name} = {right}))")
                 return name
             case _:
                 return self.opaque(expr, copy)
@@ -142,7 +146,7 @@ class Encoder:
         return name
 
     def condition(self, cond: Expr, holds: bool = True, copy: int = 0) -> str:
-        """isl text for the points where `cond` is `holds`, or a superset of them."""
+        """The isl text of the points where `cond` is `holds`, or of a superset."""
         match cond:
             case Const(value, _):
                 return "true" if bool(value) is holds else "false"
@@ -150,8 +154,8 @@ class Encoder:
                 return self.condition(x, not holds, copy)
             case Binary(BinaryOp.AND | BinaryOp.OR as op, a, b):
                 both = (op is BinaryOp.AND) is holds
-                x, y = self.condition(a, holds, copy), self.condition(b, holds, copy)
-                return f"({x} {'and' if both else 'or'} {y})"
+                left, right = self.condition(a, holds, copy), self.condition(b, holds, copy)
+                return f"({left} {'and' if both else 'or'} {right})"
             case Compare(op, a, b) if a.dtype.is_int:
                 sign = _SIGNS[op][0 if holds else 1]
                 return f"({self.number(a, copy)} {sign} {self.number(b, copy)})"
@@ -197,8 +201,8 @@ def sample(text: str) -> tuple[int, ...] | None:
         return tuple(
             int(point.get_coordinate_val(isl.dim_type.set, d).to_python()) for d in range(count)
         ) or (0,)
-    except isl.Error:
-        if context.last_error() == isl.error.quota:
+    except isl.Error as error:
+        if "operations" in str(error):  # The limit set above; anything else is our bug.
             return None
         raise
     finally:

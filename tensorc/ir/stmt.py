@@ -6,14 +6,16 @@ off what stands around it, when someone asks (`sets`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.dtypes import bool_
 from tensorc.errors import IRError
 from tensorc.ir.expr import Buffer, Const, Dim, Expr, Loc, Reducer, Var, check_indices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class ForKind(Enum):

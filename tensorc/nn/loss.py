@@ -20,4 +20,4 @@ class SoftmaxLoss(Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Build the mean cross-entropy."""
-        return ops.softmax_cross_entropy(logits, labels)
+        return ops.cross_entropy(logits, labels)

@@ -1,0 +1,1 @@
+"""Schedules: loop programs rewritten step by step, every step proved legal."""

@@ -10,18 +10,36 @@ Steps are only asked for, never forced: where one is refused, the nest stays as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING, TypeGuard
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import coefficient
-from tensorc.ir.expr import Buffer, Call, Const, Expr, Load, Var, Where, const_int
-from tensorc.ir.stmt import Accumulate, Allocate, Check, For, ForKind, Program, Store
+from tensorc.ir.expr import (
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Unary,
+    Var,
+    Where,
+    const_int,
+)
+from tensorc.ir.stmt import Accumulate, Allocate, Check, For, ForKind, Node, Program, Store
 from tensorc.ir.walk import children, loads, walk, written_buffers
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import Site, path_to, sites, stage_sites
-from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tensorc.target import Target
 
 PARALLEL_WORK = 32 * 1024  # Scalar operations below which a nest stays on one thread.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
@@ -89,7 +107,8 @@ def _temporaries(program: Program) -> list[Buffer]:
 
 def _worth_inlining(program: Program, buffer: Buffer) -> bool:
     """One element-wise store whose recomputation costs no more than storing and loading it."""
-    writers, readers = [], []
+    writers: list[Site] = []
+    readers: list[tuple[Site, Load]] = []
     for site in sites(program.body):
         if buffer in set(written_buffers(site.leaf)):
             writers.append(site)
@@ -119,10 +138,10 @@ def _cost(value: Expr) -> int:
                 total += 20
             case Where():
                 total += 1
-            case _ if node.dtype.is_int and not isinstance(node, Call):  # type: ignore[union-attr]
-                pass
+            case Unary() | Binary() | Compare() | Cast() | Call() | Select():
+                total += 0 if node.dtype.is_int else 1
             case _:
-                total += 1
+                pass
     return total
 
 
@@ -179,7 +198,7 @@ def _lanes(site: Site, target: Target) -> int:
     return max(1, target.vector_bytes // max(sizes, default=4))
 
 
-def _computes(node: object) -> bool:
+def _computes(node: Node) -> TypeGuard[Load]:
     return isinstance(node, Load) and node.dtype.is_float
 
 
@@ -216,7 +235,7 @@ def _reduction(s: Schedule, stage: str, target: Target) -> None:
     rows = _row_axis(nest, lane)
     registers = target.vector_registers
     lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in nest.leaf.buffers))
-    mr, nv = _tile_shape(nest, rows, lane, lanes, registers)
+    mr, nv = _tile_shape(rows, lane, lanes, registers)
     handles = {x.var: h for x, h in zip(nest.spatial, s.loops(stage), strict=False)}
     reduced = list(s.loops(stage))[len(nest.spatial) :]
     outer = [handles[x.var] for x in nest.spatial if x not in (lane, rows)]
@@ -239,7 +258,7 @@ def _reduction(s: Schedule, stage: str, target: Target) -> None:
         s.reorder(*reduced, *inner)
     if outer:
         s.cache_write(stage, outer[-1])
-        _finish_tile(s, stage, outer[-1], lane_inner)
+        _finish_tile(s, outer[-1], lane_inner)
     work = prod(_extent(x) for x in (*nest.spatial, *nest.reduced))
     if work >= PARALLEL_WORK:
         _parallel(s, outer)
@@ -291,9 +310,7 @@ def _row_axis(nest: _Nest, lane: For | None) -> For | None:
     return None
 
 
-def _tile_shape(
-    nest: _Nest, rows: For | None, lane: For | None, lanes: int, registers: int
-) -> tuple[int, int]:
+def _tile_shape(rows: For | None, lane: For | None, lanes: int, registers: int) -> tuple[int, int]:
     """Rows and vectors of the accumulator tile: as many registers as leave room for operands."""
     if lane is None:
         return 4, 1
@@ -330,7 +347,7 @@ def _split(s: Schedule, handle: Loop, loop: For, factor: int) -> tuple[list[Loop
     return [outer], [inner]
 
 
-def _finish_tile(s: Schedule, stage: str, around: Loop, lane_inner: Sequence[Loop]) -> None:
+def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop]) -> None:
     """Vectorize and unroll what stands inside the tile: initialisation, update, copy."""
     path = path_to(s.program.body, lambda x: isinstance(x, For) and x.var is around.var)
     assert path is not None, "the tile's loop stands in the program"

@@ -9,16 +9,20 @@ illegal one accepted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Buffer, Expr, Var
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, Encoder, sample
-from tensorc.ir.stmt import Accumulate, For, Leaf, Stmt
+from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
 from tensorc.ir.walk import children, loads, substitute, written_buffers
 from tensorc.schedule.tree import Site, Time, sites
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tensorc.ir.expr import Buffer, Expr, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Violation:
 
     @property
     def buffer(self) -> Buffer:
+        """What both instances touch."""
         return self.first_access.buffer
 
 
@@ -55,8 +60,8 @@ def accesses(leaf: Leaf) -> list[Access]:
     """Every access of a leaf: its loads, then its writes."""
     found = [Access(x.buffer, x.indices, False) for c in children(leaf) for x in loads(c)]
     updates = isinstance(leaf, Accumulate)
-    for buffer in written_buffers(leaf):
-        found.append(Access(buffer, leaf.indices, True, updates))  # type: ignore[union-attr]
+    if not isinstance(leaf, Check):
+        found += [Access(b, leaf.indices, True, updates) for b in written_buffers(leaf)]
     return found
 
 
@@ -218,7 +223,7 @@ def _solve(
 
 
 def _before(encoder: Encoder, a: Time, copy_a: int, b: Time, copy_b: int) -> str:
-    """isl text for: the time `a` comes before the time `b`."""
+    """Isl text for: the time `a` comes before the time `b`."""
     cases: list[str] = []
     equal: list[str] = []
     for s, t in zip(a, b, strict=False):

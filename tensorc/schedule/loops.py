@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Const, Expr, Var, const_int
@@ -22,6 +22,9 @@ from tensorc.schedule.tree import (
     used_names,
     with_body,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def reorder(program: Program, loops: Sequence[For]) -> Program:
     moved, order = band[first : last + 1], wanted[first : last + 1]
     for loop in moved:
         need_serial(step, loop)
-    _check_ranges(step, moved, order)
+    _check_ranges(step, order)
     used = used_names(program)
     new, old_of = _distribute(step, top, moved[-1], order, used)
     before, after = sites(top), sites(new)
@@ -163,7 +166,7 @@ def _new_order(band: list[For], loops: Sequence[For]) -> list[For]:
     return [next(queue) if id(x) in named else x for x in band]
 
 
-def _check_ranges(step: str, old: list[For], new: list[For]) -> None:
+def _check_ranges(step: str, new: list[For]) -> None:
     for position, loop in enumerate(new):
         inside = {x.var: x for x in new[position:]}
         for bound in (loop.start, loop.extent):

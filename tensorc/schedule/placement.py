@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, const_int, is_const
@@ -36,6 +36,9 @@ from tensorc.schedule.tree import (
     with_body,
     with_parts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 STACK_LIMIT = 64 * 1024  # Bytes: a placed buffer no larger than this lives on the stack.
 
@@ -302,15 +305,11 @@ def _shrunk(
     used: set[str],
 ) -> Stmt:
     """A producer's nest over `box` in place of the whole buffer."""
-    found = sites(nest)
     axes: dict[Var, int] = {}
-    for site in found:
-        for var in _axes(step, site, buffer):
-            axes[var] = next(
-                d
-                for d, i in enumerate(site.leaf.indices)
-                if i is var  # type: ignore[union-attr]
-            )
+    for site in sites(nest):
+        own = set(_axes(step, site, buffer))
+        if not isinstance(site.leaf, Check):
+            axes.update({i: d for d, i in enumerate(site.leaf.indices) if i in own})  # type: ignore[misc]
     fresh = {v: Var(fresh_name(v.name, used - {v.name}), v.dtype, loc=v.loc) for v in axes}
     values: Mapping[Var, Expr] = {
         v: fresh[v] if is_const(box.lows[d], 0) else box.lows[d] + fresh[v] for v, d in axes.items()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tensorc.ir.affine import Linear, linear, to_expr
 from tensorc.ir.expr import (
@@ -24,6 +24,9 @@ from tensorc.ir.stmt import Accumulate, For, Node, Stmt, Store
 from tensorc.ir.walk import rewrite
 from tensorc.schedule.legality import accesses
 from tensorc.schedule.tree import Site, sites
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,11 @@ def _dimension(uses: Sequence[tuple[Site, Expr]], size: Expr) -> tuple[Expr, Exp
             first, last = first + min(ends), last + max(ends)
         if base is None:
             base, low, high, symbolic = outer, first, last, extra
-        elif base != outer or (extra is None) != (symbolic is None):
-            return whole
-        elif extra is not None and (extra is not symbolic or (first, last) != (low, high)):
+        elif (
+            base != outer
+            or (extra is None) != (symbolic is None)
+            or (extra is not None and (extra is not symbolic or (first, last) != (low, high)))
+        ):
             return whole
         else:
             low, high = min(low, first), max(high, last)
@@ -136,17 +141,13 @@ def limits(
     """The conditions that `lows + local` stays inside `shape`, but for those that are proved."""
     needed: list[Expr] = []
     for low, var, extent, size in zip(lows, local, extents, shape, strict=True):
-        index = low if var is None else Binary(BinaryOp.ADD, low, var)
+        index = Binary(BinaryOp.ADD, low, var)
         own = [
             Compare(CompareOp.LE, Const(0), var),
             Compare(CompareOp.LT, var, extent),
         ]
-        for claim in (
-            Compare(CompareOp.LE, Const(0), index),
-            Compare(CompareOp.LT, index, size),
-        ):
-            if not prove(claim, [*given, *own]).holds:
-                needed.append(simplify(claim))
+        claims = (Compare(CompareOp.LE, Const(0), index), Compare(CompareOp.LT, index, size))
+        needed += [simplify(c) for c in claims if not prove(c, [*given, *own]).holds]
     return needed
 
 
@@ -177,7 +178,7 @@ def is_covered(writers: Sequence[Site], buffer: Buffer, box: Box, given: Sequenc
 
 
 def _written(site: Site, buffer: Buffer, points: list[str], outer: Encoder) -> str | None:
-    """isl text for: this leaf writes the element at `points`."""
+    """Isl text for: this leaf writes the element at `points`."""
     access = next(a for a in accesses(site.leaf) if a.writes and a.buffer is buffer)
     inner = Encoder()
     own = {v: f"x{d}" for d, v in enumerate(site.vars)}

@@ -6,19 +6,23 @@ schedule is as it was. Loops and stages are addressed by handles or by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Var
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
+from tensorc.ir.walk import written_buffers
 from tensorc.schedule import loops, memory, parallel, placement
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
-from tensorc.ir.walk import written_buffers
 from tensorc.schedule.tree import find_loop, sites, stage_sites
 from tensorc.te.build import build
 from tensorc.te.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tensorc.ir.expr import Var
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,7 @@ class Loop:
 
     @property
     def name(self) -> str:
+        """The loop variable's name."""
         return self.var.name
 
     def __repr__(self) -> str:

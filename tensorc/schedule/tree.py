@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import (
     Binary,
@@ -32,6 +33,9 @@ from tensorc.ir.stmt import (
 )
 from tensorc.ir.walk import written_buffers
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 Time = tuple[int | Expr, ...]
 
 
@@ -50,6 +54,7 @@ class Site:
 
     @property
     def vars(self) -> tuple[Var, ...]:
+        """The loop variables, outermost first."""
         return tuple(loop.var for loop in self.loops)
 
     def domain(self) -> list[Expr]:
@@ -146,6 +151,7 @@ def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
 
 
 def with_body(program: Program, body: Stmt) -> Program:
+    """The program with another body."""
     return replace(program, body=body)
 
 
@@ -156,6 +162,7 @@ def find_loop(program: Program, var: Var) -> For | None:
 
 
 def loops_on(path: tuple[Stmt, ...]) -> list[For]:
+    """The loops on a path, outermost first."""
     return [s for s in path if isinstance(s, For)]
 
 
@@ -204,7 +211,7 @@ def around(program: Program, stmt: Stmt) -> list[Expr]:
     path = path_to(program.body, lambda s: s is stmt)
     assert path is not None, "the statement stands in the program"
     conds: list[Expr] = []
-    for node, below in zip(path, path[1:], strict=False):
+    for node, below in itertools.pairwise(path):
         if isinstance(node, For):
             conds.extend(in_range(node))
         elif isinstance(node, If):

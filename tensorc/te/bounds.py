@@ -33,13 +33,15 @@ from tensorc.ir.expr import (
     Var,
     Where,
     cast,
+    const_int,
 )
 from tensorc.ir.sets import prove
 from tensorc.ir.walk import children, substitute
 from tensorc.te.axis import ZERO, IterVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +190,7 @@ def _fast(access: Access) -> bool:
                 if stop is size or _at_most(stop, size):
                     return True
             break
-    return _box(index, size, ranges) or _split_of_product(index, size, ranges)
+    return _box(index, size, ranges) or _in_product(index, size, ranges)
 
 
 def _stop(axis: IterVar) -> Expr:
@@ -226,35 +228,60 @@ def _box(index: Expr, size: Expr, axes: Sequence[IterVar]) -> bool:
     return low >= 0 and high < size.value
 
 
-def _split_of_product(index: Expr, size: Expr, axes: Sequence[IterVar]) -> bool:
-    """`f % s` is below s, and `f // s` below t, for an axis f of extent `s * t`, symbols or not."""
-    if not isinstance(index, Binary) or index.op not in (BinaryOp.MOD, BinaryOp.FLOORDIV):
-        return False
-    for axis in axes:
-        if index.lhs is axis and isinstance(axis.start, Const) and axis.start.value == 0:
-            factors, rest = _factors(axis.extent), _factors(index.rhs)
-            if not all(_take(factors, f) for f in rest):
-                continue
-            left = rest if index.op is BinaryOp.MOD else factors
-            wanted = _factors(size)
-            if all(_take(wanted, f) for f in left) and not wanted:
-                return True
-    return False
+def _in_product(index: Expr, size: Expr, axes: Sequence[IterVar]) -> bool:
+    """Whether `index` splits or joins axes so that it covers `size`, a product of symbols.
+
+    For an axis f of extent `s * t` that is `f % s` below s, and `f // s` below t; for i below t
+    and j below s it is `i * s + j` below `t * s`.
+    """
+    covered = _covered(index, axes)
+    return covered is not None and covered == _factors(size)
 
 
-def _factors(expr: Expr) -> list[Expr]:
-    if isinstance(expr, Binary) and expr.op is BinaryOp.MUL:
-        return [*_factors(expr.lhs), *_factors(expr.rhs)]
-    return [] if isinstance(expr, Const) and expr.value == 1 else [expr]
+def _covered(index: Expr, axes: Sequence[IterVar]) -> Counter[Expr | int] | None:
+    """Factors of a number that `index` stays below, and above -1; None where none is seen."""
+    match index:
+        case Var():
+            for axis in axes:
+                if axis is index and const_int(axis.start) == 0:
+                    return _factors(axis.extent)
+            return None
+        case Binary(BinaryOp.MOD, _, s):
+            wanted = _factors(s)
+            some = any(wanted <= _factors(a.extent) for a in axes)
+            return wanted if some and const_int(s) != 0 else None
+        case Binary(BinaryOp.FLOORDIV, f, s):
+            whole, part = _covered(f, axes), _factors(s)
+            return whole - part if whole is not None and part <= whole else None
+        case Binary(BinaryOp.ADD, Binary(BinaryOp.MUL, i, s), j):
+            outer, inner = _covered(i, axes), _covered(j, axes)
+            fits = outer is not None and inner is not None and inner == _factors(s)
+            return outer + inner if fits and outer is not None and inner is not None else None
+        case _:
+            return None
 
 
-def _take(factors: list[Expr], factor: Expr) -> bool:
-    for k, f in enumerate(factors):
-        equal = isinstance(f, Const) and isinstance(factor, Const) and f.value == factor.value
-        if f is factor or equal:
-            del factors[k]
-            return True
-    return False
+def _factors(expr: Expr) -> Counter[Expr | int]:
+    """The factors of a product: symbols as they are, numbers as primes."""
+    match expr:
+        case Binary(BinaryOp.MUL, a, b):
+            return _factors(a) + _factors(b)
+        case Const(value):
+            return Counter(_primes(int(value)))
+        case _:
+            return Counter((expr,))
+
+
+def _primes(number: int) -> Iterator[int]:
+    """The prime factors of a number; 0 is its own."""
+    factor = 2
+    while factor * factor <= number:
+        while number % factor == 0:
+            yield factor
+            number //= factor
+        factor += 1
+    if number != 1:
+        yield number
 
 
 def _decide(access: Access) -> tuple[bool, Mapping[Var, int] | None]:

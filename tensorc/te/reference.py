@@ -45,10 +45,11 @@ def evaluate(
 
 class _Reference:
     def __init__(self, feeds: Mapping[Tensor, Array], dims: Mapping[Dim, int]) -> None:
-        self.arrays: dict[Buffer, Array] = {**feeds}
+        self.arrays: dict[Buffer, Array] = {}
         self.env: dict[Var, Scalar] = {d: np.int64(v) for d, v in dims.items()}
         self.folds: dict[int, Callable[[Env], list[Scalar]]] = {}
         for tensor, array in feeds.items():
+            self.arrays[tensor] = array
             for size, given in zip(tensor.shape, array.shape, strict=False):
                 if isinstance(size, Dim):
                     self.env.setdefault(size, np.int64(given))

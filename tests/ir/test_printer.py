@@ -154,8 +154,8 @@ def test_marked_statements_get_a_gutter() -> None:
     nest = loop(J, as_expr(4), block([first, second]))
     assert show(nest, mark=frozenset([id(second)])).splitlines() == [
         "  for j in range(4):",
-        "    " + "  A[i, j] = x",
-        "> " + "  " + "A[j, i] = x",
+        "  " + "  A[i, j] = x",
+        "> " + "  A[j, i] = x",
     ]
 
 

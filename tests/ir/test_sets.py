@@ -9,26 +9,26 @@ from tensorc.dtypes import float32, int32, uint8
 from tensorc.ir.expr import Buffer, Const, Dim, Load, Var, as_shape, cast, maximum, minimum, where
 from tensorc.ir.sets import bounds, prove
 
-I, J, N = Var("i"), Var("j"), Dim("n")
+X, J, N = Var("i"), Var("j"), Dim("n")
 
 
 def in_tile() -> list:
-    return [I >= 0, I < N, J >= 0, J < 4]
+    return [X >= 0, X < N, J >= 0, J < 4]
 
 
 def test_a_claim_that_holds_at_every_point() -> None:
-    assert prove(I + 1 < 11, [I >= 0, I < 10]).holds
+    assert prove(X + 1 < 11, [X >= 0, X < 10]).holds
 
 
 def test_a_claim_that_fails_shows_the_point() -> None:
-    verdict = prove(I + 1 < 10, [I >= 0, I < 10])
+    verdict = prove(X + 1 < 10, [X >= 0, X < 10])
     assert not verdict.holds
-    assert verdict.witness == {I: 9}
+    assert verdict.witness == {X: 9}
 
 
 def test_division_and_remainder_are_exact() -> None:
-    assert prove((I * 4 + J) // 4 == I, in_tile()).holds
-    assert prove((I * 4 + J) % 4 == J, in_tile()).holds
+    assert prove((X * 4 + J) // 4 == X, in_tile()).holds
+    assert prove((X * 4 + J) % 4 == J, in_tile()).holds
 
 
 def test_a_symbolic_size_is_at_least_its_lower_limit() -> None:
@@ -38,16 +38,16 @@ def test_a_symbolic_size_is_at_least_its_lower_limit() -> None:
 
 
 def test_minimum_and_maximum_are_exact() -> None:
-    assert prove(minimum(I * 8, N - 8) + 7 < N, [I >= 0, I < N, N >= 8]).holds
-    assert prove(maximum(I, 3) >= 3).holds
+    assert prove(minimum(X * 8, N - 8) + 7 < N, [X >= 0, X < N, N >= 8]).holds
+    assert prove(maximum(X, 3) >= 3).holds
 
 
 def test_a_choice_is_exact() -> None:
-    assert prove(where(I > 5, 5, I) <= 5).holds
+    assert prove(where(X > 5, 5, X) <= 5).holds
 
 
 def test_what_is_not_affine_proves_nothing_and_shows_nothing() -> None:
-    verdict = prove(I * N + J < N * N, in_tile())
+    verdict = prove(X * N + J < N * N, in_tile())
     assert not verdict.holds
     assert verdict.witness is None
 
@@ -61,15 +61,15 @@ def test_a_load_may_have_any_value_of_its_type() -> None:
 
 
 def test_a_condition_on_data_is_no_knowledge() -> None:
-    data = Load(Buffer("x", as_shape(4), float32), (I,))
-    assert not prove(I < 3, [I >= 0, I < 4, data > 0.0]).holds
-    assert prove(I < 3, [I >= 0, I < 4, (data > 0.0) & (I < 2)]).holds
-    assert not prove(I < 3, [I >= 0, I < 4, (data > 0.0) | (I < 2)]).holds
+    data = Load(Buffer("x", as_shape(4), float32), (X,))
+    assert not prove(X < 3, [X >= 0, X < 4, data > 0.0]).holds
+    assert prove(X < 3, [X >= 0, X < 4, (data > 0.0) & (X < 2)]).holds
+    assert not prove(X < 3, [X >= 0, X < 4, (data > 0.0) | (X < 2)]).holds
 
 
 def test_bounds_of_an_expression() -> None:
-    assert bounds(I * 4 + J, [I >= 0, I < 7, J >= 0, J < 4]) == (0, 27)
-    assert bounds(I, [I >= 2]) == (2, None)
+    assert bounds(X * 4 + J, [X >= 0, X < 7, J >= 0, J < 4]) == (0, 27)
+    assert bounds(X, [X >= 2]) == (2, None)
 
 
 @given(
@@ -81,8 +81,8 @@ def test_bounds_of_an_expression() -> None:
 )
 def test_proofs_agree_with_counting(a: int, b: int, c: int, d: int, limit: int) -> None:
     """`(a i + b j + c) // d + (...) % d <= limit` over a small box."""
-    value = I * a + J * b + c
-    verdict = prove(value // d + value % d <= limit, [I >= 0, I < 5, J >= 0, J < 6])
+    value = X * a + J * b + c
+    verdict = prove(value // d + value % d <= limit, [X >= 0, X < 5, J >= 0, J < 6])
     truth = all(
         (a * i + b * j + c) // d + (a * i + b * j + c) % d <= limit
         for i in range(5)
@@ -91,6 +91,6 @@ def test_proofs_agree_with_counting(a: int, b: int, c: int, d: int, limit: int) 
     assert verdict.holds == truth
     if not truth:
         assert verdict.witness is not None
-        i, j = verdict.witness.get(I, 0), verdict.witness.get(J, 0)
+        i, j = verdict.witness.get(X, 0), verdict.witness.get(J, 0)
         point = a * i + b * j + c
         assert point // d + point % d > limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from tensorc.ir.printer import show
 from tensorc.ir.stmt import Program, Role
 from tensorc.ir.verify import verify
 from tensorc.ir.walk import same
-from tensorc.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from tensorc.schedule.schedule import Schedule
 
 
 def scale(n: int | str = 10) -> Program:
@@ -27,7 +30,8 @@ def scale(n: int | str = 10) -> Program:
 
 def matmul(m: int = 8, k: int = 6, n: int = 10) -> Program:
     return parse(
-        f"""program main(A: in float32[{m}, {k}], B: in float32[{k}, {n}], C: out float32[{m}, {n}]):
+        f"program main(A: in float32[{m}, {k}], B: in float32[{k}, {n}], C: out float32[{m}, {n}]):"
+        f"""
   for i in range({m}):
     for j in range({n}):
       C[i, j] = 0.0

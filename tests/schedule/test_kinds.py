@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from schedule.nests import assert_same_results, assert_text, diagonal, matmul, scale
 
+from schedule.nests import assert_same_results, assert_text, diagonal, matmul, scale
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
 from tensorc.schedule.schedule import Schedule

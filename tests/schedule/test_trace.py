@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from schedule.nests import assert_same_results, matmul, scale
 
+from schedule.nests import assert_same_results, matmul, scale
 from tensorc.errors import ScheduleError
 from tensorc.ir.printer import show
 from tensorc.schedule.schedule import Schedule
