@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 import tensorc as tc
 from benchmarks.harness import Case, bench
+
+if TYPE_CHECKING:
+    from tensorc.driver import CompiledFunction
 
 
 @bench(sizes=[8])
@@ -37,6 +42,6 @@ def _arrays(n: int) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
     return [np.arange(n, dtype=np.float32) + start for start in range(3)]
 
 
-def _add(n: int) -> tc.Function:
+def _add(n: int) -> CompiledFunction:
     x, y = tc.placeholder(n, name="x"), tc.placeholder(n, name="y")
     return tc.compile([x + y], inputs=[x, y])

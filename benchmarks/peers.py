@@ -32,7 +32,7 @@ def torch_step(start: Sequence[NDArray[Any]], kind: str, lr: float) -> Callable[
             value = torch.addmm(parameters[position + 1], value, parameters[position])
         loss = torch.nn.functional.cross_entropy(value, torch.from_numpy(y).long())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return float(loss)
 

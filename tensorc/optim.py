@@ -50,6 +50,7 @@ class SGD:
     def update(self, parameters: Pairs) -> tuple[list[Tensor], list[State]]:
         """The new values of (parameter, gradient) pairs, and the state."""
         lr = _number("lr", self.lr)
+        rates = _casts(lr[0], parameters, "lr")
         kept = [lr]
         new = []
         for parameter, gradient in parameters:
@@ -64,7 +65,7 @@ class SGD:
                     lambda u, g: self.momentum * u + g, velocity, step, name="velocity"
                 )
                 kept.append((velocity, step, start))
-            rate = _cast(lr[0], parameter.dtype, "lr")
+            rate = rates[parameter.dtype]
             new.append(elementwise(lambda p, a, u: p - a * u, parameter, rate, step, name="new"))
         return new, kept
 
@@ -98,6 +99,7 @@ class Adam:
         kept = [lr, power1, power2]
         rate = elementwise(lambda a, b: a / (1.0 - b), lr[0], power1[1], name="rate64")
         scale = elementwise(lambda b: 1.0 / (1.0 - b), power2[1], name="scale64")
+        rates, scales = _casts(rate, parameters, "rate"), _casts(scale, parameters, "scale")
         new = []
         for parameter, gradient in parameters:
             m, m_start = _zeros("m", parameter)
@@ -111,8 +113,8 @@ class Adam:
                 elementwise(
                     lambda p, a, c, u, w: p - a * u / (call("sqrt", w * c) + self.eps),
                     parameter,
-                    _cast(rate, parameter.dtype, "rate"),
-                    _cast(scale, parameter.dtype, "scale"),
+                    rates[parameter.dtype],
+                    scales[parameter.dtype],
                     mean,
                     square,
                     name="new",
@@ -147,6 +149,7 @@ def _zeros(kind: str, parameter: Tensor) -> tuple[Tensor, NDArray[Any]]:
     return tensor, np.zeros([int(str(size)) for size in parameter.shape], parameter.dtype.numpy)
 
 
-def _cast(number: Tensor, dtype: DType, name: str) -> Tensor:
-    """The number in the dtype of what it meets: converted once, not at each element."""
-    return elementwise(lambda x: cast(x, dtype), number, name=name)
+def _casts(number: Tensor, parameters: Pairs, name: str) -> dict[DType, Tensor]:
+    """The number in each dtype that it meets: converted once, not at each element."""
+    dtypes = dict.fromkeys(parameter.dtype for parameter, _ in parameters)
+    return {d: elementwise(lambda x, d=d: cast(x, d), number, name=name) for d in dtypes}

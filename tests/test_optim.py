@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from tensorc.te.reference import evaluate
 
 from nn.mlp import AdamRule, Sgd
 from tensorc import optim
 from tensorc.errors import ArgumentError
+from tensorc.te.reference import evaluate
 from tensorc.te.tensor import placeholder
 
 CASES = [

@@ -82,7 +82,7 @@ class _Scratch:
     __slots__ = ("_memory", "bytes", "data", "info", "workspace")
 
     def __init__(self, params: int) -> None:
-        self.data = (ctypes.c_size_t * max(params, 1))()
+        self.data = (ctypes.c_size_t * params)()
         self.info = (ctypes.c_int64 * 4)()
         self.workspace = ctypes.c_void_p()
         self.bytes = 0
@@ -230,7 +230,7 @@ class Function:
                 pointers[i] = _head(id(array) + _OFFSET).data
                 outs.append(array)
         else:
-            if len(plan.outputs) != 1 or out.__class__ is not np.ndarray:
+            if len(plan.outputs) != 1:
                 return self._checked_call(inputs, out)
             i, shape, dtype = plan.outputs[0]
             head = _head(id(out) + _OFFSET)
@@ -260,7 +260,7 @@ class Function:
         plan = self._plan(call.dims)
         scratch = _Scratch(len(call.arrays))
         scratch.reserve(plan.workspace)
-        scratch.data[: len(call.arrays)] = [address(a) for a in call.arrays]
+        scratch.data[:] = [address(a) for a in call.arrays]
         return BoundFunction(
             self, call.arrays, _result(call.results, fresh=False), plan.dims, scratch
         )
@@ -318,7 +318,7 @@ class Function:
             scratch = _Scratch(len(pointers))
         if plan.workspace > scratch.bytes:
             scratch.reserve(plan.workspace)
-        scratch.data[:] = pointers or [0]
+        scratch.data[:] = pointers  # type: ignore[assignment]
         threads = _SERIAL if openmp.in_forked_child else self._threads
         if self._lock is None:
             code = self._native(scratch.data, plan.dims, scratch.workspace, threads, scratch.info)

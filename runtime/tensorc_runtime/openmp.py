@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 _log = logging.getLogger("tensorc")
+_SYMBOLS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
 _SYSTEM_NAMES = ("libgomp.so.1", "libomp.so.5", "libomp.so", "libiomp5.so")
 _MARKS = ("libgomp", "libomp", "libiomp5")
 _WHEELS = ("*.libs/libgomp*.so*", "torch/lib/libgomp*.so*", "*/.libs/libgomp*.so*", "*/libomp*.so*")
@@ -54,9 +55,10 @@ def load_openmp() -> str | None:
 
 def _has_openmp(library: str | None) -> bool:
     try:
-        return hasattr(ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL), "GOMP_parallel")
+        found = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return False
+    return all(hasattr(found, symbol) for symbol in _SYMBOLS)
 
 
 def _mapped() -> list[str]:

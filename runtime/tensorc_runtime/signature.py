@@ -24,7 +24,10 @@ CHECK_FAILED = 10
 _CODE_NAMES = (
     *("ok", "null argument", "argument is not in CPU memory", "wrong number of dimensions"),
     *("wrong dtype", "wrong size of a dimension", "not compact and row-major", "misaligned data"),
-    *("workspace is null or too small", "an argument that is written overlaps another one"),
+    *(
+        "workspace is null, too small or misaligned",
+        "an argument that is written overlaps another one",
+    ),
     *("a check on values failed", "a symbolic size is below its lower bound"),
 )
 _SCALARS = {"b": (bool, np.bool_), "i": (int,), "u": (int,), "f": (int, float)}
@@ -147,7 +150,7 @@ class Signature:
             return CheckFailed(f"{name}: {message}")
         text = _CODE_NAMES[code] if 0 <= code < len(_CODE_NAMES) else f"unknown code {code}"
         where = ""
-        if 1 <= code <= 9 and 0 <= info[0] < len(self.manifest.params):
+        if code != CHECK_FAILED and 0 <= info[0] < len(self.manifest.params):
             where = f"{self.label(info[0])}: "
         return ArgumentError(
             f"{name}: {where}{text} (dimension {info[1]}, got {info[2]}, expected {info[3]})"
@@ -168,7 +171,7 @@ class Signature:
         if isinstance(value, np.ma.MaskedArray):
             raise self._mismatch(position, "a masked array", {}, {}, "; fill it first")
         if isinstance(value, np.ndarray):
-            return value.view(np.ndarray)
+            return value if type(value) is np.ndarray else value.view(np.ndarray)
         if param.role == "in" and not param.shape:
             if isinstance(value, np.generic):
                 return np.asarray(value)

@@ -36,7 +36,7 @@ from tensorc.autodiff.forms import (
     value_of,
 )
 from tensorc.dtypes import int64
-from tensorc.ir.expr import Binary, BinaryOp, CompareOp, Expr, Var
+from tensorc.ir.expr import Binary, BinaryOp, CompareOp, Expr, Var, is_const
 from tensorc.te.axis import IterVar
 
 if TYPE_CHECKING:
@@ -71,11 +71,14 @@ def invert(
         points: the axes of the cotangent.
         axes: the spatial axes of the definition and those it reduces over.
     """
+    if any(is_const(axis.extent, 0) for axis in axes):
+        return None
     solver = _Solver(forms)
     for axis in axes:
         solver.declare(axis, forms.of(axis.start), forms.of(axis.extent), is_range=True)
     for index, point in zip(indices, points, strict=True):
         solver.require(minus(forms.of(index), forms.of(point)))
+    solver.settle_single_points()
     solver.run()
     return solver.result({p.name for p in points})
 
@@ -166,6 +169,12 @@ class _Solver:
         """The unsolved variables in a form, in order of declaration."""
         used = self.forms.variables(form)
         return [v for v in self.unknowns if v in used]
+
+    def settle_single_points(self) -> None:
+        """An axis of extent 1 stands at its start."""
+        for unknown in list(self.unknowns.values()):
+            if unknown.is_range and value_of(unknown.count) == 1:
+                self.take(unknown, unknown.low)
 
     # --- steps
 

@@ -57,7 +57,7 @@ def check_grad(
     _check(y, wanted, values)
     rng = np.random.default_rng(seed)
     (base,) = evaluate([y], values, dims)
-    weights = rng.standard_normal(base.shape)
+    weights: Array = np.asarray(rng.standard_normal(base.shape))
     cotangent = placeholder(y.shape, float64, name="seed")
     gradients = evaluate(grad(y, wanted, cotangent), {**values, cotangent: weights}, dims)
     for tensor, gradient in zip(wanted, gradients, strict=True):

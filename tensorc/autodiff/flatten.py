@@ -17,7 +17,7 @@ from tensorc.dtypes import int64
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Dim, Expr, Load, Reduce, Select, Var, Where
 from tensorc.ir.printer import show
-from tensorc.ir.walk import children, free_vars, substitute, walk, with_children
+from tensorc.ir.walk import children, free_vars, substitute, with_children
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import Context, leaves_unless_guarded
 from tensorc.te.tensor import Compute, Tensor, define
@@ -70,7 +70,9 @@ class Flattener:
 
         def holds_reduce(node: Node) -> bool:
             if node not in has_reduce:
-                has_reduce[node] = any(isinstance(n, Reduce) for n in walk(node))
+                has_reduce[node] = isinstance(node, Reduce) or any(
+                    holds_reduce(part) for part in children(node)
+                )
             return has_reduce[node]
 
         memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
@@ -163,5 +165,6 @@ def _check_ranges(node: Reduce, tensor: Tensor) -> None:
                     raise GradientError(
                         f"{tensor.name}: the range of axis {axis.name}, {show(axis.start)} to "
                         f"{show(axis.start + axis.extent)}, depends on {var.name}, and such a "
-                        f"sum has no gradient here; give {axis.name} a fixed extent and limit it by where="
+                        f"sum has no gradient here; give {axis.name} a fixed extent and limit it "
+                        "by where="
                     )

@@ -405,18 +405,18 @@ class Forms:
         decided = self._decide(op, difference)
         if decided is not None:
             return decided
-        left = {m: c for m, c in difference.items() if c > 0 and m}
-        right = {m: -c for m, c in difference.items() if c < 0 and m}
+        left: Form = {m: c for m, c in difference.items() if c > 0 and m}
+        right: Form = {m: -c for m, c in difference.items() if c < 0 and m}
         rest = difference.get((), 0)
         if not left:  # `-i + 3 >= 0` reads `3 >= i`, and then `i <= 3`.
             left, right, op, rest = right, {}, _MIRRORED[op], -rest
         if right and op is CompareOp.GT and rest == 1:  # `a + 1 > b` reads `a >= b`.
             op, rest = CompareOp.GE, 0
         if right and rest > 0:
-            lhs, rhs = plus(left, constant(rest)), right
+            left = plus(left, constant(rest))
         else:
-            lhs, rhs = left, plus(right, constant(-rest))
-        return self.intern(Compare(op, self.expr(lhs), self.expr(rhs)))
+            right = plus(right, constant(-rest))
+        return self.intern(Compare(op, self.expr(left), self.expr(right)))
 
     def _decide(self, op: CompareOp, d: Form) -> bool | None:
         match op:

@@ -83,6 +83,10 @@ def _check(y: Tensor, wanted: Sequence[Tensor], seed: Tensor | None) -> None:
                 "tc.ops.sum, or give a seed of that shape, the cotangent of each element"
             )
         return
+    if not isinstance(seed, Tensor):
+        raise GradientError(
+            f"grad of {y.name}: the seed must be a tensor, got {type(seed).__name__}"
+        )
     fits = seed.ndim == y.ndim and all(
         same_size(a, b) for a, b in zip(seed.shape, y.shape, strict=True)
     )
@@ -199,7 +203,8 @@ class _Sweep:
             root = self.flat.intern(root)
             axes = (*axes, *reduce_axes(body))
             result = root
-        for load, found in pull(root, term, self.flat.intern(result), self.is_active):
+        result = self.flat.intern(result)
+        for load, found in pull(root, term, result, self.is_active, tensor.name):
             self.pending.setdefault(_tensor(load), []).append(_Contribution(load, found, axes))
 
     def is_active(self, load: Load) -> bool:

@@ -61,7 +61,7 @@ def _own(node: Node) -> Signature | None:
         case Call(name, _, dtype):
             return (Call, name, dtype)
         case Load(buffer, _):
-            return (Load, buffer)
+            return (Load, id(buffer))
         case Select() | Where():
             return (type(node),)
         case Var() | Let() | Reduce():

@@ -51,7 +51,7 @@ class Term:
 
 
 def pull(
-    root: Expr, seed: Term, result: Expr, is_active: Callable[[Load], bool]
+    root: Expr, seed: Term, result: Expr, is_active: Callable[[Load], bool], name: str
 ) -> list[tuple[Load, Term]]:
     """The cotangent of each active load in `root`, whose own cotangent is `seed`.
 
@@ -60,6 +60,7 @@ def pull(
         seed: its cotangent.
         result: the value of `root`, for rules that use it: a load of the finished tensor.
         is_active: whether a load depends on what is differentiated for.
+        name: of the tensor that `root` defines, for messages.
 
     Raises:
         GradientError: an active load passes through an operation without a derivative.
@@ -75,6 +76,11 @@ def pull(
         if isinstance(node, Load):
             found.append((node, term))
             continue
+        if isinstance(node, Call) and node.name in REFUSED:
+            raise GradientError(
+                f"{name}: {show(node)} has no derivative: {node.name} reads bits; where zero "
+                "is meant, wrap it in stop_gradient"
+            )
         for child, value in _pullback(node, term.value, result if node is root else node):
             if child in active and value is not None:
                 new = _split(term.guards, value)
@@ -137,11 +143,6 @@ def _pullback(node: Expr, g: Expr, y: Expr) -> list[tuple[Expr, Expr | None]]:
         case Binary(bop, a, b):
             return _row(BINARY[bop], g, y, a, b)
         case Call(name, args):
-            if name in REFUSED:
-                raise GradientError(
-                    f"{show(node)} has no derivative: {name} reads bits; where zero is meant, "
-                    "wrap it in stop_gradient"
-                )
             return _row(INTRINSIC[name], g, y, *args)
         case Cast(x, _):
             return [(x, cast(g, x.dtype))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import os
 import shutil
@@ -10,20 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensorc.errors import CompileError
-from tensorc_runtime.manifest import TargetInfo
 from tensorc_runtime.machine import why_not_here
+from tensorc_runtime.manifest import TargetInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# -z defs refuses symbols that nothing defines; the weak ones of OpenMP may stay open.
-_OPTIONS = ("-shared", "-z", "defs", "-z", "noexecstack", "-z", "relro", "--as-needed")
-_COMPILERS = ("cc", "gcc", "clang")
+# "defs" refuses symbols that nothing defines; the weak ones of OpenMP may stay open.
+_STRICT = ("-z", "defs", "-z", "noexecstack", "-z", "relro", "--as-needed")
 _LINKERS = ("ld", "ld.lld", "ld.gold", "ld.mold")
+_COMPILERS = ("cc", "gcc", "clang")
 _SECONDS = 120
 
 
-class NoLinker(CompileError):
+class NoLinkerError(CompileError):
     """No linker here makes shared libraries for the target."""
 
 
@@ -31,62 +32,63 @@ def link_shared(object_file: Path, library: Path, triple: str) -> None:
     """Link `object_file` into `library`, whose soname is its file name.
 
     Raises:
-        NoLinker: there is none for the target.
+        NoLinkerError: there is none for the target.
         CompileError: every linker that is there refused; the message holds what the last one said.
     """
-    native = why_not_here(TargetInfo(triple, "")) is None
-    commands = list(_commands(triple.split("-")[0], native))
-    if "linux" not in triple or not commands:
+    commands = _commands(object_file, library, triple)
+    if not commands:
         tried = ", ".join((*_LINKERS, *_COMPILERS))
-        raise NoLinker(f"no linker for {triple} found (looked for {tried})")
+        raise NoLinkerError(f"no linker for {triple} found (looked for {tried} on PATH)")
     said = ""
-    for start, libraries in commands:
-        result = _run([*start, "-soname", library.name], object_file, library, libraries)
-        if result is None:
+    for command in commands:
+        said = _run(command)
+        if not said:
             return
-        said = result
     raise CompileError(f"cannot link {library.name}: {said}")
 
 
-def _commands(arch: str, native: bool) -> list[tuple[list[str], list[str]]]:
-    """Command lines without files, and the libraries for the few calls that LLVM makes itself."""
-    found: list[tuple[list[str], list[str]]] = []
-    here = _system_libraries() if native else []
-    names = _LINKERS if native else (f"{arch}-linux-gnu-ld", "ld.lld")
-    if here or not native:
-        for name in filter(shutil.which, names):
-            # For a foreign machine there is no C library at hand: memset and the like stay open.
-            options = [o for o in _OPTIONS if native or o not in ("-z", "defs", "noexecstack", "relro")]
-            found.append(([name, *options], here))
-    for name in filter(shutil.which, _COMPILERS if native else (f"{arch}-linux-gnu-gcc",)):
-        found.append(([name], ["-lm"]))
-    return found
+def _commands(object_file: Path, library: Path, triple: str) -> list[list[str]]:
+    """The command lines to try, those that need least installed first."""
+    arch, files = triple.split("-")[0], ["-o", os.fspath(library), os.fspath(object_file)]
+    if "linux" not in triple:
+        return []
+    if why_not_here(TargetInfo(triple, "")) is not None:
+        # There is no C library for a foreign machine at hand: memset and the like stay open.
+        linkers = _found(f"{arch}-linux-gnu-ld", "ld.lld")
+        return [[name, "-shared", "-soname", library.name, *files] for name in linkers]
+    options = ["-soname", library.name, *_STRICT]
+    system = _system_libraries()  # For memset, fma and the like, which LLVM may call.
+    linkers = _found(*_LINKERS) if system else []
+    return [
+        *([name, "-shared", *options, *files, *system] for name in linkers),
+        *(
+            [name, "-shared", "-nostartfiles", f"-Wl,{','.join(options)}", *files, "-lm"]
+            for name in _found(*_COMPILERS)
+        ),
+    ]
+
+
+def _found(*names: str) -> list[str]:
+    return [name for name in names if shutil.which(name)]
 
 
 def _system_libraries() -> list[str]:
     """The C and maths libraries of this process: they are there without development packages."""
     try:
+        ctypes.CDLL(ctypes.util.find_library("m"))
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    ctypes.CDLL(ctypes.util.find_library("m"))
-    mapped = dict.fromkeys(x.split(maxsplit=5)[5] for x in lines if x.count("/"))
+    mapped = dict.fromkeys(line.split(maxsplit=5)[5] for line in lines if "/" in line)
     return [p for p in mapped if Path(p).name.startswith(("libc.so", "libm.so", "libc-", "libm-"))]
 
 
-def _run(
-    start: Sequence[str], object_file: Path, library: Path, libraries: Sequence[str]
-) -> str | None:
-    """What the linker says when it fails, else None."""
-    flags = list(start[1:])
-    if Path(start[0]).name.endswith(("cc", "clang")):
-        joined = ",".join((*_OPTIONS[1:], *flags))
-        flags = ["-shared", "-nostartfiles", f"-Wl,{joined}"]
-    command = [start[0], *flags, "-o", os.fspath(library), os.fspath(object_file), *libraries]
+def _run(command: Sequence[str]) -> str:
+    """What the linker says when it fails, else nothing."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{start[0]}: {error}"
-    return None if done.returncode == 0 else f"{start[0]}: {done.stderr.strip()}"
+        return f"{command[0]}: {error}"
+    return "" if done.returncode == 0 else f"{command[0]}: {done.stderr.strip() or 'failed'}"

@@ -8,21 +8,38 @@ from typing import TypeAlias
 
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Program
+from tensorc.lower.math import expand_math
+from tensorc.lower.partition import partition
+from tensorc.lower.promote import promote_accumulators
 from tensorc.target import Target
 
 Pass: TypeAlias = Callable[[Program, Target], Program]
 
 
-def simplify_all(program: Program, _: Target) -> Program:
+def simplify_program(program: Program, _: Target) -> Program:
     """Apply the algebraic rules; loops of extent 0 and 1 and decided conditions go away."""
     return replace(program, body=simplify(program.body))
 
 
-PASSES: tuple[Pass, ...] = (simplify_all,)
+def partition_tails(program: Program, _: Target) -> Program:
+    """`partition`, the same for every target."""
+    return partition(program)
+
+
+def promote(program: Program, _: Target) -> Program:
+    """`promote_accumulators`, the same for every target."""
+    return promote_accumulators(program)
+
+
+PASSES: tuple[Pass, ...] = (simplify_program, partition_tails, promote, expand_math)
 
 
 def lower(program: Program, target: Target) -> Program:
-    """`program` after all passes."""
+    """`program` after all passes.
+
+    Loops with a vectorized or parallel kind keep it; what a backend gets has no transcendental
+    call, and no guard in tiles that lie inside all bounds.
+    """
     for run in PASSES:
         program = run(program, target)
     return program

@@ -11,7 +11,7 @@ from tensorc.autodiff.grad import grad
 from tensorc.dtypes import DType, int32
 from tensorc.errors import ArgumentError
 from tensorc.te.build import build
-from tensorc.te.tensor import Tensor, dim, placeholder
+from tensorc.te.tensor import Tensor, compute, dim, placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,14 +74,15 @@ def training_step(
     batch: int | None,
     *,
     name: str = "step",
-    metrics: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
     input_shape: Sequence[int] | None = None,
 ) -> Step:
     """Forward, backward and update of `model` as one step of (x, y), which returns the loss.
 
     x is (batch, *input_shape) of the parameters' dtype, y (batch,) int32. A `batch` of None is
     symbolic: one compiled function for every number of examples from 1. Each of `metrics` makes
-    one more result of (outputs of the model, y). `input_shape` is by default the model's own.
+    one more result, of its name, from (outputs of the model, y). `input_shape` is by default the
+    model's own.
 
     Raises:
         ArgumentError: a batch below 1, a model without parameters, or one that takes any shape
@@ -98,7 +99,7 @@ def training_step(
     return Step(
         name,
         (x, y),
-        (value, *(metric(outputs, y) for metric in metrics)),
+        (_called("loss", value), *(_called(n, m(outputs, y)) for n, m in (metrics or {}).items())),
         (*tensors, *(tensor for tensor, _, _ in kept)),
         (*zip(tensors, new, strict=True), *changed),
         state | {tensor.name: start for tensor, _, start in kept},
@@ -124,7 +125,7 @@ def inference_step(
     parameters = _named(model, "inference_step")
     x, _ = _batch(model, batch, input_shape, "inference_step")
     outputs = model(x)
-    result = ops.argmax(outputs, axis=-1) if labels else outputs
+    result = _called("labels", ops.argmax(outputs, -1)) if labels else _called("outputs", outputs)
     tensors = tuple(parameter.tensor for parameter in parameters.values())
     state = {name: parameter.value for name, parameter in parameters.items()}
     return Step(name, (x,), (result,), tensors, (), state)
@@ -135,12 +136,18 @@ def _named(model: Module, asked: str) -> Mapping[str, Any]:
     parameters = dict(model.named_parameters())
     if not parameters:
         raise ArgumentError(f"{asked}: {model!r} has no parameters")
-    for name in ("x", "y"):
+    for name in ("x", "y", "loss"):
         if name in parameters:
             raise ArgumentError(
-                f"{asked}: a parameter is named {name}, as the batch is; rename the attribute"
+                f"{asked}: a parameter is named {name}, as an argument of the step is; "
+                "rename the attribute"
             )
     return parameters
+
+
+def _called(name: str, tensor: Tensor) -> Tensor:
+    """`tensor` under a name that callers of the compiled step see; the copy costs nothing."""
+    return compute(tensor.shape, lambda *i: tensor[i], name)
 
 
 def _batch(

@@ -57,7 +57,5 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
         ShapeError: they are not.
     """
     if prediction.ndim != target.ndim or not _fit(prediction.shape, target):
-        raise ShapeError(
-            f"mse: shapes {show_shape(prediction)} and {show_shape(target)} differ"
-        )
+        raise ShapeError(f"mse: shapes {show_shape(prediction)} and {show_shape(target)} differ")
     return mean(square(prediction - target))

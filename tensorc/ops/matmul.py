@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tensorc.dtypes import accumulator, promote
 from tensorc.errors import ShapeError
 from tensorc.ir.expr import Expr, cast
 from tensorc.ops.axes import show_shape, spatial_axes
-from tensorc.te.axis import IterVar
 from tensorc.te.reduce import reduce_axis
 from tensorc.te.reduce import sum as te_sum
 from tensorc.te.tensor import Tensor, broadcast_load, broadcast_shapes, define, same_size
+
+if TYPE_CHECKING:
+    from tensorc.te.axis import IterVar
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -85,5 +89,3 @@ def _sum_of_products(a: Expr, b: Expr, axis: IterVar) -> Expr:
     wide = accumulator(dtype)
     total = te_sum(cast(a, wide) * cast(b, wide), axis)
     return cast(total, dtype) if dtype.is_float else total
-
-

@@ -175,5 +175,3 @@ def var(x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False)
 def std(x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """The square root of `var`."""
     return elementwise(lambda e: call("sqrt", e), var(x, axis, ddof, keepdims), name="std")
-
-

@@ -67,5 +67,3 @@ def _reduced_dims(x: Tensor, axis: AxisLike) -> AxisLike:
 
 def _as_float(x: Tensor) -> Tensor:
     return x if x.dtype.is_float else x.astype(float32)
-
-

@@ -253,15 +253,50 @@ def _reduction(s: Schedule, stage: str, target: Target) -> None:
             else [*outer, *lane_outer]
         )
         inner += lane_inner
-    s.reorder(*outer, *inner)  # The initialisation moves along, in the innermost loop.
+    if outer or inner:
+        s.reorder(*outer, *inner)  # The initialisation moves along, in the innermost loop.
     if reduced and inner:
         s.reorder(*reduced, *inner)
+    if rows is not None and lane is not None and lane_inner and len(outer) > 1:
+        _pack(s, nest, rows, lane, outer, mr)
     if outer:
         s.cache_write(stage, outer[-1])
         _finish_tile(s, outer[-1], lane_inner)
     work = prod(_extent(x) for x in (*nest.spatial, *nest.reduced))
     if work >= PARALLEL_WORK:
         _parallel(s, outer)
+
+
+PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.
+PACK_STRIDE = 256  # Elements between rows of an operand above which its panel is packed.
+
+
+def _pack(s: Schedule, nest: _Nest, rows: For, lane: For, outer: Sequence[Loop], mr: int) -> None:
+    """Copy the operand that a lane tile shares among its row tiles into one panel."""
+    if -(-_extent(rows) // mr) < PACK_REUSE:
+        return
+    uses = [x for v in nest.leaf.values for x in loads(v)]
+    for use in uses:
+        if sum(u.buffer is use.buffer for u in uses) > 1 or _stride(use, rows.var) != 0:
+            continue
+        dims = [d for d, i in enumerate(use.indices) if _indexes([i], lane.var)]
+        if len(dims) != 1 or not _is_index(use.indices[dims[0]], lane.var):
+            continue
+        (d,) = dims
+        row_elements = prod(const_int(n) or SYMBOLIC for n in use.buffer.shape[d + 1 :])
+        far = d + 1 < use.buffer.ndim or _extent(lane) >= PACK_STRIDE
+        if row_elements == 1 and not far:
+            continue
+        order = [*(x for x in range(use.buffer.ndim) if x != d), d]
+        given = None if d == use.buffer.ndim - 1 else order
+        _attempt(s, lambda use=use, given=given: _packed(s, use, outer[-2], given))  # type: ignore[misc]
+
+
+def _packed(s: Schedule, use: Load, at: Loop, order: Sequence[int] | None) -> None:
+    panel = s.cache_read(use.buffer.name, at, order=order)
+    last = panel.loops[-1]
+    if order is None and const_int(s.extent(last)) is not None:
+        s.vectorize(last)
 
 
 def _nest_of(s: Schedule, stage: str) -> _Nest | None:

@@ -10,6 +10,7 @@ illegal one accepted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
@@ -20,7 +21,7 @@ from tensorc.ir.walk import children, loads, substitute, written_buffers
 from tensorc.schedule.tree import Site, Time, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tensorc.ir.expr import Buffer, Expr, Var
 
@@ -200,8 +201,9 @@ def _solve(
     for i, j in zip(x.indices, y.indices, strict=True):
         constraints.append(f"{encoder.number(i, 0)} = {encoder.number(j, 1)}")
     if old is not None:
-        constraints.append(_before(encoder, old[0], 0, old[1], 1))
-        constraints.append(_before(encoder, b.time, 1, a.time, 0))
+        first, second = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
+        constraints.append(before_text(old[0], first, old[1], second))
+        constraints.append(before_text(b.time, second, a.time, first))
     if differ is not None:
         constraints.append(f"{encoder.var(differ, 0)} < {encoder.var(differ, 1)}")
     if "false" in constraints:
@@ -222,8 +224,10 @@ def _solve(
     )
 
 
-def _before(encoder: Encoder, a: Time, copy_a: int, b: Time, copy_b: int) -> str:
-    """Isl text for: the time `a` comes before the time `b`."""
+def before_text(
+    a: Time, number_a: Callable[[Expr], str], b: Time, number_b: Callable[[Expr], str]
+) -> str:
+    """The isl text of: time `a` comes before time `b`, each encoded by its own function."""
     cases: list[str] = []
     equal: list[str] = []
     for s, t in zip(a, b, strict=False):
@@ -233,8 +237,8 @@ def _before(encoder: Encoder, a: Time, copy_a: int, b: Time, copy_b: int) -> str
             if s != t:
                 break
             continue
-        x = str(s) if isinstance(s, int) else encoder.number(s, copy_a)
-        y = str(t) if isinstance(t, int) else encoder.number(t, copy_b)
+        x = str(s) if isinstance(s, int) else number_a(s)
+        y = str(t) if isinstance(t, int) else number_b(t)
         cases.append(" and ".join([*equal, f"{x} < {y}"]))
         equal.append(f"{x} = {y}")
     return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"

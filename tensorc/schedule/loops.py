@@ -114,6 +114,8 @@ def reorder(program: Program, loops: Sequence[For]) -> Program:
             not serial any more.
     """
     step = f"reorder({', '.join(x.var.name for x in loops)})"
+    if not loops:
+        raise ScheduleError("reorder(): name the loops in their new order, outermost first")
     if len({id(x) for x in loops}) != len(loops):
         raise ScheduleError(f"{step}: a loop is named twice")
     band, top = _band(program, step, loops)

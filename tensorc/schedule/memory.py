@@ -1,27 +1,38 @@
-"""Steps that give a part of a buffer storage of its own: cache_write."""
+"""Steps that give a part of a buffer storage of its own: cache_read, cache_write."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Expr, Load, Var, all_of, const_int
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, For, If, Program, Stmt, Store, block
 from tensorc.ir.walk import written_buffers
-from tensorc.schedule.legality import accesses
-from tensorc.schedule.region import Box, is_covered, limits, loop_nest, rebase, touched_box
+from tensorc.schedule.region import (
+    Box,
+    is_covered,
+    limits,
+    loop_nest,
+    reads_own_writes,
+    rebase,
+    touched_box,
+)
 from tensorc.schedule.tree import (
-    Site,
     around,
     find_buffer,
     fresh_name,
     in_range,
+    path_to,
     replace_stmt,
     sites,
     used_names,
     with_body,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def cache_write(program: Program, name: str, loop: For, scope: str = "local") -> Program:
@@ -46,51 +57,112 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
             "local").
     """
     step = f"cache_write({name}, {loop.var.name})"
-    if scope not in ("local", "global"):
-        raise ScheduleError(f"{step}: scope must be 'local' or 'global', got {scope!r}")
-    buffer = find_buffer(program, name)
-    if buffer is None:
-        raise ScheduleError(f"{step}: there is no buffer '{name}'")
+    buffer = _known(program, step, name, loop, scope)
     inside = sites(loop.body)
     if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
     box = touched_box(loop.body, buffer)
     assert box is not None, "a write is an access"
-    if scope == "local" and any(const_int(e) is None for e in box.extents):
-        raise ScheduleError(
-            f"{step}: one iteration touches {' x '.join(map(str, box.extents))} elements, which is "
-            "no constant size; choose an inner loop or scope='global'"
-        )
+    _constant_size(step, scope, box)
     used = used_names(program)
     local = Buffer(fresh_name(f"{name}.local", used), box.extents, buffer.dtype, scope)
     given = [*around(program, loop), *in_range(loop)]
     body: list[Stmt] = [rebase(loop.body, buffer, local, box.lows)]
-    if not is_covered(_first_writers(inside, buffer), buffer, box, given):
+    whole = is_covered(loop.body, buffer, box, given)
+    if not whole or not reads_own_writes(loop.body, buffer, given):
         body.insert(0, _copy(buffer, local, box, given, used, to_local=True))
     body.append(_copy(buffer, local, box, given, used, to_local=False))
     new = replace(loop, body=Allocate(local, block(body), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
 
 
-def _first_writers(inside: list[Site], buffer: Buffer) -> list[Site]:
-    """The plain stores to `buffer` that stand before every read of it."""
-    found: list[Site] = []
-    for site in inside:
-        reads = any(a.buffer is buffer and (not a.writes or a.updates) for a in accesses(site.leaf))
-        if reads:
-            break
-        if buffer in set(written_buffers(site.leaf)):
-            found.append(site)
-    return found
+def cache_read(
+    program: Program,
+    name: str,
+    loop: For,
+    scope: str = "global",
+    order: Sequence[int] | None = None,
+) -> Program:
+    """Copy what one iteration of `loop` reads from `name` to a buffer of its own, first.
+
+        for j in range(n):               for j in range(n):
+          for i in range(m):   becomes     alloc B.local: float32[p]
+            for k in range(p):               for B.in0 in range(p):
+              ... B[k, j]                      B.local[B.in0] = B[B.in0, j]
+                                             for i in range(m):
+                                               for k in range(p):
+                                                 ... B.local[k]
+
+    The part is the box of all reads inside the loop, contiguous in the copy, its dimensions in
+    `order` (the last one contiguous; as in `name` where it is left out): packing a matrix into
+    panels is one `cache_read`. The copy has loops named `B.in0`, `B.in1`... A guard keeps it
+    inside `name`.
+
+    Legal where nothing in the loop writes `name`.
+
+    Raises:
+        ScheduleError: the loop writes `name`, or does not read it; the box has no constant size
+            (scope "local"); `order` is no permutation.
+    """
+    step = f"cache_read({name}, {loop.var.name})"
+    buffer = _known(program, step, name, loop, scope)
+    if any(buffer in set(written_buffers(s.leaf)) for s in sites(loop.body)):
+        raise ScheduleError(f"{step}: loop {loop.var.name} writes '{name}'; use cache_write")
+    box = touched_box(loop.body, buffer)
+    if box is None:
+        raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
+    _constant_size(step, scope, box)
+    order = tuple(range(buffer.ndim)) if order is None else tuple(order)
+    if sorted(order) != list(range(buffer.ndim)):
+        raise ScheduleError(
+            f"{step}: order {order} is no permutation of the {buffer.ndim} dimensions of '{name}'"
+        )
+    used = used_names(program)
+    shape = tuple(box.extents[d] for d in order)
+    local = Buffer(fresh_name(f"{name}.local", used), shape, buffer.dtype, scope)
+    given = [*around(program, loop), *in_range(loop)]
+    copy = _copy(buffer, local, box, given, used, to_local=True, order=order)
+    uses = rebase(loop.body, buffer, local, box.lows, order)
+    new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
+    return with_body(program, replace_stmt(program.body, loop, new))
+
+
+def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buffer:
+    if scope not in ("local", "global"):
+        raise ScheduleError(f"{step}: scope must be 'local' or 'global', got {scope!r}")
+    buffer = find_buffer(program, name)
+    if buffer is None:
+        raise ScheduleError(f"{step}: there is no buffer '{name}'")
+    own = path_to(loop.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    if own is not None:
+        raise ScheduleError(
+            f"{step}: '{name}' is allocated inside loop {loop.var.name}, an iteration's own already"
+        )
+    return buffer
+
+
+def _constant_size(step: str, scope: str, box: Box) -> None:
+    if scope == "local" and any(const_int(e) is None for e in box.extents):
+        raise ScheduleError(
+            f"{step}: one iteration touches {' x '.join(map(str, box.extents))} elements, which is "
+            "no constant size; choose an inner loop or scope='global'"
+        )
 
 
 def _copy(
-    buffer: Buffer, local: Buffer, box: Box, given: list[Expr], used: set[str], *, to_local: bool
+    buffer: Buffer,
+    local: Buffer,
+    box: Box,
+    given: list[Expr],
+    used: set[str],
+    *,
+    to_local: bool,
+    order: Sequence[int] | None = None,
 ) -> Stmt:
     kind = "in" if to_local else "out"
     vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(buffer.ndim)]
     outside = tuple(simplify(low + v) for low, v in zip(box.lows, vars_, strict=True))
-    here = tuple(vars_)
+    here = tuple(vars_) if order is None else tuple(vars_[d] for d in order)
     stmt: Stmt = (
         Store(local, here, Load(buffer, outside))
         if to_local

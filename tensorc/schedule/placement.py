@@ -89,7 +89,7 @@ def inline(program: Program, name: str) -> Program:
 
     def rule(node: Node) -> Node | None:
         if isinstance(node, Load) and node.buffer is producer.buffer:
-            return substitute(value, dict(zip(axes, node.indices, strict=True)))
+            return substitute(value, {v: node.indices[d] for v, d in axes.items()})
         return None
 
     body = _remove(program.body, producer)
@@ -189,13 +189,16 @@ def _reads(stmt: Stmt, buffer: Buffer) -> bool:
     return any(a.buffer is buffer and not a.writes for s in sites(stmt) for a in accesses(s.leaf))
 
 
-def _axes(step: str, site: Site, buffer: Buffer) -> tuple[Var, ...]:
-    """The loop variables that index the write of `site`, one for each dimension, all of it."""
+def _axes(step: str, site: Site, buffer: Buffer) -> dict[Var, int]:
+    """The loop variable that runs over each dimension of the write, all of it.
+
+    A dimension of size 1 may be indexed by the constant 0.
+    """
     leaf = site.leaf
     assert not isinstance(leaf, Check), "a stage is written by stores"
     loops = {loop.var: loop for loop in site.loops}
-    axes: dict[Var, None] = {}
-    for index, size in zip(leaf.indices, buffer.shape, strict=True):
+    axes: dict[Var, int] = {}
+    for d, (index, size) in enumerate(zip(leaf.indices, buffer.shape, strict=True)):
         loop = loops.get(index) if isinstance(index, Var) else None
         if isinstance(index, Const) and index.value == 0 and const_int(size) == 1:
             continue
@@ -204,8 +207,8 @@ def _axes(step: str, site: Site, buffer: Buffer) -> tuple[Var, ...]:
                 f"{step}: the loops of '{buffer.name}' were restructured already; place it first\n"
                 f"  {show(leaf).strip()}"
             )
-        axes[loop.var] = None
-    return tuple(axes)
+        axes[loop.var] = d
+    return axes
 
 
 def _same_extent(loop: For, size: Expr) -> bool:
@@ -307,9 +310,7 @@ def _shrunk(
     """A producer's nest over `box` in place of the whole buffer."""
     axes: dict[Var, int] = {}
     for site in sites(nest):
-        own = set(_axes(step, site, buffer))
-        if not isinstance(site.leaf, Check):
-            axes.update({i: d for d, i in enumerate(site.leaf.indices) if i in own})  # type: ignore[misc]
+        axes.update(_axes(step, site, buffer))
     fresh = {v: Var(fresh_name(v.name, used - {v.name}), v.dtype, loc=v.loc) for v in axes}
     values: Mapping[Var, Expr] = {
         v: fresh[v] if is_const(box.lows[d], 0) else box.lows[d] + fresh[v] for v, d in axes.items()

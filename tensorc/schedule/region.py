@@ -21,8 +21,8 @@ from tensorc.ir.expr import (
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Node, Stmt, Store
-from tensorc.ir.walk import rewrite
-from tensorc.schedule.legality import accesses
+from tensorc.ir.walk import rewrite, written_buffers
+from tensorc.schedule.legality import accesses, before_text
 from tensorc.schedule.tree import Site, sites
 
 if TYPE_CHECKING:
@@ -101,11 +101,21 @@ def _dimension(uses: Sequence[tuple[Site, Expr]], size: Expr) -> tuple[Expr, Exp
     return to_expr(Linear(base, low)), extent_expr
 
 
-def rebase(stmt: Stmt, buffer: Buffer, local: Buffer, lows: Sequence[Expr]) -> Stmt:
-    """Every access of `buffer` turned into one of `local`, indices taken from `lows` on."""
+def rebase(
+    stmt: Stmt,
+    buffer: Buffer,
+    local: Buffer,
+    lows: Sequence[Expr],
+    order: Sequence[int] | None = None,
+) -> Stmt:
+    """Every access of `buffer` turned into one of `local`, indices taken from `lows` on.
+
+    `order` says which dimension of `buffer` each of `local` is.
+    """
 
     def shift(indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        return tuple(difference(i, low) for i, low in zip(indices, lows, strict=True))
+        moved = tuple(difference(i, low) for i, low in zip(indices, lows, strict=True))
+        return moved if order is None else tuple(moved[d] for d in order)
 
     def rule(node: Node) -> Node | None:
         match node:
@@ -151,13 +161,11 @@ def limits(
     return needed
 
 
-def is_covered(writers: Sequence[Site], buffer: Buffer, box: Box, given: Sequence[Expr]) -> bool:
-    """Whether each element of `box` that lies in `buffer` is written by some of `writers`.
+def is_covered(body: Stmt, buffer: Buffer, box: Box, given: Sequence[Expr]) -> bool:
+    """Whether `body` writes each element of `box` that lies in `buffer`.
 
-    `given` is what holds around; the writers' sites are rooted where the box was taken.
+    `given` is what holds around `body`.
     """
-    if not writers:
-        return False
     encoder = Encoder()
     known = [encoder.condition(g) for g in given]
     points = []
@@ -166,36 +174,63 @@ def is_covered(writers: Sequence[Site], buffer: Buffer, box: Box, given: Sequenc
         points.append(p)
         known.append(f"{start} <= {p} < {start} + {encoder.number(extent)}")
         known.append(f"0 <= {p} < {encoder.number(size)}")
+    writes = [_written(s, buffer, points, encoder) for s in _writers(sites(body), buffer)]
+    return _always(encoder, known, writes)
+
+
+def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
+    """Whether each read of `buffer` inside `body` sees what `body` itself wrote there before."""
+    inside = sites(body)
+    writers = _writers(inside, buffer)
+    for site in inside:
+        for access in accesses(site.leaf):
+            if access.buffer is not buffer or (access.writes and not access.updates):
+                continue
+            encoder = Encoder()
+            for var in site.vars:
+                encoder.var(var)
+            known = [encoder.condition(c) for c in (*given, *site.domain())]
+            points = [encoder.number(i) for i in access.indices]
+            writes = [_written(w, buffer, points, encoder, reader=site) for w in writers]
+            if not _always(encoder, known, writes):
+                return False
+    return True
+
+
+def _writers(inside: Sequence[Site], buffer: Buffer) -> list[Site]:
+    return [s for s in inside if buffer in set(written_buffers(s.leaf))]
+
+
+def _always(encoder: Encoder, known: list[str], cases: Sequence[str | None]) -> bool:
+    """Whether one of `cases` holds wherever all of `known` do; None is a case nobody knows."""
     if not encoder.exact:
         return False
-    missing = []
-    for site in writers:
-        text = _written(site, buffer, points, encoder)
-        if text is None:
-            return False
-        missing.append(f"not ({text})")
+    missing = [f"not ({case})" for case in cases if case is not None]
     return sample(encoder.set_of(*known, *missing)) == EMPTY
 
 
-def _written(site: Site, buffer: Buffer, points: list[str], outer: Encoder) -> str | None:
-    """Isl text for: this leaf writes the element at `points`."""
+def _written(
+    site: Site, buffer: Buffer, points: list[str], outer: Encoder, reader: Site | None = None
+) -> str | None:
+    """The isl text of: this leaf writes the element at `points`, before `reader` runs.
+
+    None where that is not affine: then it counts as if it never wrote.
+    """
     access = next(a for a in accesses(site.leaf) if a.writes and a.buffer is buffer)
     inner = Encoder()
-    own = {v: f"x{d}" for d, v in enumerate(site.vars)}
+    own = {v: f"y{d}" for d, v in enumerate(site.vars)}
     inner.names = {(v, 0): name for v, name in own.items()}
-    before = len(outer.names)
-    for (var, copy), name in outer.names.items():
-        inner.names.setdefault((var, copy), name)
+    for key, name in outer.names.items():
+        inner.names.setdefault(key, name)
     parts = [inner.condition(c) for c in site.domain()]
     parts += [f"{inner.number(i)} = {p}" for i, p in zip(access.indices, points, strict=True)]
-    unknown = [
-        v for (v, _), name in inner.names.items() if (v, 0) not in outer.names and v not in own
-    ]
-    if not inner.exact or inner.side or unknown:
+    if reader is not None:
+        parts.append(before_text(site.time, inner.number, reader.time, outer.number))
+    foreign = [key for key in inner.names if key not in outer.names and key[0] not in own]
+    if not inner.exact or inner.side or foreign:
         return None
-    assert before == len(outer.names), "the outer encoder is only read here"
     names = ", ".join(own.values())
-    body = " and ".join(parts)
+    body = " and ".join(parts) or "true"
     return f"exists ({names} : {body})" if names else body
 
 

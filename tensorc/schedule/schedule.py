@@ -22,7 +22,7 @@ from tensorc.te.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tensorc.ir.expr import Var
+    from tensorc.ir.expr import Expr, Var
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +139,10 @@ class Schedule:
             )
         return found[name]
 
+    def extent(self, loop: Loop) -> Expr:
+        """How many iterations a loop has, as it stands."""
+        return self._find(loop).extent
+
     # --- steps ---
 
     def split(
@@ -218,6 +222,25 @@ class Schedule:
             options,
         )
 
+    def cache_read(
+        self, buffer: str, loop: Loop, scope: str = "global", order: Sequence[int] | None = None
+    ) -> Stage:
+        """Copy what an iteration reads to a buffer of its own: see `memory.cache_read`.
+
+        Returns the stage of the copy.
+        """
+        options: dict[str, Value] = {} if scope == "global" else {"scope": scope}
+        if order is not None:
+            options["order"] = tuple(order)
+        before = set(self.stages)
+        self._take(
+            "cache_read",
+            (buffer, self._ref(loop)),
+            lambda p: memory.cache_read(p, buffer, self._find(loop), scope, order),
+            options,
+        )
+        return next(self[name] for name in self.stages if name not in before)
+
     def replay(self, trace: Trace) -> None:
         """Take the steps of `trace`, by name, on this schedule.
 
@@ -291,5 +314,6 @@ _PRIMITIVES: dict[str, Callable[..., object]] = {
     "parallel": Schedule.parallel,
     "inline": Schedule.inline,
     "compute_at": Schedule.compute_at,
+    "cache_read": Schedule.cache_read,
     "cache_write": Schedule.cache_write,
 }

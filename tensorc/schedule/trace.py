@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tensorc.errors import ScheduleError
 
-Value = int | str | bool | None | tuple[str, ...]
+Value = int | str | bool | None | tuple[str, ...] | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ def _arg(value: object) -> LoopRef | Value:
 
 def _value(value: object) -> Value:
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if all(isinstance(v, int) for v in value):
+            return tuple(int(v) for v in value)
         return tuple(str(v) for v in value)
     if value is None or isinstance(value, int | str | bool):
         return value

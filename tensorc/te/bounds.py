@@ -9,6 +9,7 @@ variables, is *guarded*: the program checks it before it runs the access.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,7 @@ from tensorc.ir.walk import children, substitute
 from tensorc.te.axis import ZERO, IterVar
 
 if TYPE_CHECKING:
-    from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.errors import IRError, ShapeError
-from tensorc.ir.expr import Buffer, Dim, Expr, Let, Load, Loc, Var
+from tensorc.ir.expr import Buffer, Const, Dim, Expr, Let, Load, Loc, Var
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -65,8 +65,9 @@ def build(
     new = {old: _check_update(old, value) for old, value in updates}
     graph = graph_of((*wanted, *new.values()))
     params = _inputs(graph, inputs, new)
-    labels, names = name_tensors((*params, *graph.tensors()), _dims(params, graph))
-    dims = _bound_dims(params, graph)
+    dims = _dims(params, graph)
+    labels, names = name_tensors((*params, *graph.tensors()), dims)
+    _check_dims(params, dims)
     nests = {op: nests_of(op, got, labels, names) for op, got in graph.computes.items()}
     guards = {nest: guards_of(nest) for made in nests.values() for nest in made}
     checked = [
@@ -138,23 +139,22 @@ def _inputs(
     return tuple(inputs)
 
 
-def _dims(params: Sequence[Tensor], graph: Graph) -> list[Dim]:
+def _dims(params: Sequence[Tensor], graph: Graph) -> tuple[Dim, ...]:
     """Every symbolic size, in order of first appearance in the parameters, then in the bodies."""
     shapes = [size for t in (*params, *graph.tensors()) for size in t.shape]
     bodies = [op.bodies[c] for op, got in graph.computes.items() for c in sorted(got)]
-    return list(dims_in((*shapes, *bodies, *reduce_extents(bodies))))
+    exprs = (*shapes, *bodies, *reduce_extents(bodies))
+    return tuple(dims_in(e for e in exprs if not isinstance(e, Const)))
 
 
-def _bound_dims(params: Sequence[Tensor], graph: Graph) -> tuple[Dim, ...]:
+def _check_dims(params: Sequence[Tensor], dims: Sequence[Dim]) -> None:
     bound = {size for t in params for size in t.shape if isinstance(size, Dim)}
-    dims = _dims(params, graph)
     for dim in dims:
         if dim not in bound:
             raise IRError(
                 f"size {dim.name} is not known at a call: no input has a dimension of exactly "
                 f"{dim.name}"
             )
-    return tuple(dims)
 
 
 # --- the program ----------------------------------------------------------------------------

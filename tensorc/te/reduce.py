@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from tensorc.dtypes import DType, accumulator, as_dtype, bool_, int64
 from tensorc.errors import IRError, ShapeError
 from tensorc.ir.expr import (
+    Buffer,
     Const,
     Expr,
+    ExprBase,
     ExprLike,
     Reduce,
     Reducer,
@@ -55,7 +57,8 @@ def reduce_axis(
 
 
 def _axes(axis: Axes) -> tuple[IterVar, ...]:
-    axes = (axis,) if isinstance(axis, IterVar) else tuple(axis)
+    single = isinstance(axis, ExprBase | Buffer)  # Neither can be iterated over.
+    axes = (axis,) if single else tuple(axis)
     for a in axes:
         if not isinstance(a, IterVar) or not a.reduce:
             raise IRError(f"axis must be made by tc.reduce_axis, got {a}")

@@ -84,13 +84,13 @@ OPEN = Reducer("open", (P,), (Q,), (ONE,), (P + X,))
     ("body", "message"),
     [
         (store(ONE), "i is not bound in B[i] = 1.0"),
-        (NESTED, "i is bound twice in for i_1 in range(4):"),
-        (loop(I, I, store(ONE)), "i is not bound in for i_1 in range(i):"),
+        (NESTED, "i is bound twice in for i in range(4):"),
+        (loop(I, I, store(ONE)), "i is not bound in for i in range(i):"),
         (loop(I, FOUR, store(Let(I, const(1), ONE))), "i is bound twice in B[i] = "
-         "let i_1 = 1 in 1.0"),
+         "let i = 1 in 1.0"),
         (loop(I, FOUR, store(Let(X, ONE, X) + X)), "x is not bound in B[i] = "
-         "(let x_1 = 1.0 in x_1) + x"),
-        (loop(I, FOUR, store(Let(X, X, ONE))), "x is not bound in B[i] = let x_1 = x in 1.0"),
+         "(let x = 1.0 in x) + x"),
+        (loop(I, FOUR, store(Let(X, X, ONE))), "x is not bound in B[i] = let x = x in 1.0"),
         (loop(I, FOUR, Store(A, (I,), ONE)), "write to A, which is only read in A[i] = 1.0"),
         (loop(I, FOUR, Accumulate(SUM, (A,), (I,), (ONE,))), "write to A, which is only read in "
          "A[i] += 1.0"),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import tensorc as tc
 from tensorc import nn
 from tensorc.errors import ArgumentError, DTypeError, ShapeError
+from tensorc.te.tensor import Tensor, placeholder
 
 
 class Tied(nn.Module):
@@ -16,7 +16,7 @@ class Tied(nn.Module):
         self.second = self.first
         self.shift = nn.Parameter((4,))
 
-    def forward(self, x: tc.Tensor) -> tc.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x)) + self.shift.tensor
 
 
@@ -36,8 +36,8 @@ def test_a_shared_parameter_counts_once_under_its_first_name() -> None:
 
 def test_calling_a_module_builds_an_expression_over_its_placeholders() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
-    y = model(tc.placeholder((5, 3), name="x"))
-    assert isinstance(y, tc.Tensor)
+    y = model(placeholder((5, 3), name="x"))
+    assert isinstance(y, Tensor)
     assert [int(str(size)) for size in y.shape] == [5, 2]
 
 
@@ -107,5 +107,5 @@ def test_layers_refuse_sizes_and_parts_that_are_none() -> None:
 
 def test_a_linear_layer_refuses_another_number_of_features() -> None:
     with pytest.raises(ShapeError) as refusal:
-        nn.Linear(3, 2)(tc.placeholder((5, 4), name="x"))
+        nn.Linear(3, 2)(placeholder((5, 4), name="x"))
     assert str(refusal.value) == "Linear(3, 2) takes inputs (..., 3), got x of shape (5, 4)"

@@ -136,16 +136,19 @@ def test_metrics_are_further_results() -> None:
     model = mlp(6, 4)
     (x, y), *_ = batches(1, 9, 6, 4)
     expected = int((forward(values(model, "float64"), x)[-1].argmax(axis=1) != y).sum())
-    step = nn.training_step(model, nn.SoftmaxLoss(), optim.SGD(0.1), batch=9, metrics=[misses])
+    step = nn.training_step(
+        model, nn.SoftmaxLoss(), optim.SGD(0.1), batch=9, metrics={"misses": misses}
+    )
     _, count = tc.compile(step)(x, y)
     assert int(count) == expected
+    assert [tensor.name for tensor in step.outputs] == ["loss", "misses"]
 
 
 def test_a_label_that_is_no_class_leaves_everything_as_it_was() -> None:
     model = mlp(4, 3)
     step = tc.compile(nn.training_step(model, nn.SoftmaxLoss(), optim.SGD(0.5), batch=2))
     before = model.state_dict()
-    with pytest.raises(tc.errors.TensorcError, match="3"):
+    with pytest.raises(tc.TensorcError, match="3"):
         step(np.zeros((2, 4), np.float32), np.array([0, 3], np.int32))
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
@@ -189,7 +192,7 @@ def test_steps_refuse_what_they_cannot_build() -> None:
         nn.training_step(nn.ReLU(), loss, sgd, batch=2)
     with pytest.raises(ArgumentError, match=r"^inference_step: Scale takes any input shape; give"):
         nn.inference_step(Scale(), batch=2)
-    with pytest.raises(ArgumentError, match=r"^inference_step: a parameter is named x, as the"):
+    with pytest.raises(ArgumentError, match=r"^inference_step: a parameter is named x, as an"):
         nn.inference_step(Clash(), batch=2, input_shape=(3,))
     with pytest.raises(ArgumentError, match=r"^training_step: batch must be at least 1, got 0$"):
         nn.training_step(mlp(4, 3), loss, sgd, batch=0)

@@ -269,3 +269,58 @@ def test_cache_write_in_registers_needs_a_constant_size() -> None:
         "cache_write(C, i): one iteration touches 1 x n elements, which is no constant size; "
         "choose an inner loop or scope='global'"
     )
+
+
+def test_cache_read_packs_a_panel() -> None:
+    plain = matmul(6, 5, 8)
+    s = Schedule(plain)
+    i, j, k = s.loops("C")
+    jo, ji = s.split(j, 4)
+    s.reorder(jo, i, ji)
+    s.reorder(i, k, ji)
+    panel = s.cache_read("B", jo)
+    assert panel.name == "B.local"
+    assert_text(
+        s,
+        """
+        for j.outer in range(2):
+          alloc B.local: float32[5, 4]
+            for B.in0 in range(5):
+              for B.in1 in range(4):
+                B.local[B.in0, B.in1] = B[B.in0, j.outer * 4 + B.in1]
+            for i in range(6):
+              for j.inner.init in range(4):
+                C[i, j.outer * 4 + j.inner.init] = 0.0
+              for k in range(5):
+                for j.inner in range(4):
+                  C[i, j.outer * 4 + j.inner] += A[i, k] * B.local[k, j.inner]
+        """,
+    )
+    assert_same_results(plain, s.program)
+
+
+@given(m=st.integers(1, 6), n=st.integers(1, 7), factor=st.integers(1, 4), flip=st.booleans())
+def test_cache_read_keeps_meaning_in_either_order(m: int, n: int, factor: int, flip: bool) -> None:
+    plain = matmul(m, 3, n)
+    s = Schedule(plain)
+    i, j, _ = s.loops("C")
+    jo, ji = s.split(j, factor)
+    s.reorder(jo, i, ji)
+    s.cache_read("B", jo, order=(1, 0) if flip else None)
+    assert_same_results(plain, s.program)
+
+
+def test_cache_read_refuses_what_the_loop_writes() -> None:
+    s = Schedule(matmul())
+    with pytest.raises(ScheduleError) as error:
+        s.cache_read("C", s["C"].loop("i"))
+    assert str(error.value) == "cache_read(C, i): loop i writes 'C'; use cache_write"
+
+
+def test_cache_read_refuses_an_order_that_is_no_permutation() -> None:
+    s = Schedule(matmul())
+    with pytest.raises(ScheduleError) as error:
+        s.cache_read("B", s["C"].loop("i"), order=(0, 0))
+    assert str(error.value) == (
+        "cache_read(B, i): order (0, 0) is no permutation of the 2 dimensions of 'B'"
+    )

@@ -34,9 +34,8 @@
  * LLVM's or Intel's libomp); where there is none a call runs serially, with the same result.
  *
  * `error_info` is NULL or points to four int64_t that say more when the result is not 0:
- *   codes 1 to 9:  [0] index of the argument, [1] its dimension, [2] what was got, [3] expected
- *   code 10:       [0] index of the check in the manifest NAME.json, [1..3] the values it shows
- *   code 11:       [0] index of the dim, [1] unused, [2] what was got, [3] the least value allowed
+ *   code 10:     [0] index of the check, as NAME.h lists them, [1] to [3] the values it shows
+ *   all others:  [0] index of the argument, [1] its dimension, [2] what was got, [3] expected
  */
 #ifndef TENSORC_H_
 #define TENSORC_H_
@@ -107,9 +106,9 @@ typedef enum {
   TENSORC_DTYPE = 4,         /* wrong type; got and expected are code + 256 * bits + 65536 * lanes */
   TENSORC_SHAPE = 5,         /* wrong size of one dimension */
   TENSORC_STRIDES = 6,       /* not compact and row-major */
-  TENSORC_ALIGNMENT = 7,     /* the data, or the workspace (index -1), is misaligned */
-  TENSORC_WORKSPACE = 8,     /* the workspace is NULL or too small */
-  TENSORC_OVERLAP = 9,       /* [0] is written and overlaps argument [1] */
+  TENSORC_ALIGNMENT = 7,     /* the data is not aligned to its element size */
+  TENSORC_WORKSPACE = 8,     /* the workspace is NULL, too small, or not aligned to 64 bytes */
+  TENSORC_OVERLAP = 9,       /* it is written, and overlaps another argument */
   TENSORC_CHECK_FAILED = 10, /* a value is outside what the program allows; checks of inputs run
                                 before anything is written, others where the program has them */
   TENSORC_DIM_TOO_SMALL = 11 /* a symbolic size is below its declared lower bound */
@@ -134,7 +133,7 @@ static inline const char *tensorc_error_name(int32_t code) {
   case TENSORC_ALIGNMENT:
     return "misaligned data";
   case TENSORC_WORKSPACE:
-    return "workspace is null or too small";
+    return "workspace is null, too small or misaligned";
   case TENSORC_OVERLAP:
     return "an argument that is written overlaps another one";
   case TENSORC_CHECK_FAILED:

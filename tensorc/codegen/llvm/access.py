@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorc.codegen.llvm.arith import constant, plain
+from tensorc.codegen.llvm.arith import constant, plain, select
 from tensorc.codegen.llvm.builder import Builder
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
@@ -22,7 +22,8 @@ class Place:
     """Where a buffer is: its pointer, its strides in elements, and what it cannot alias.
 
     A `private` one was allocated inside the vector loop: each lane has its own copy, and the
-    copies of one element lie side by side.
+    copies of one element lie side by side. `room` is the number of elements of a local buffer, all
+    of which may be read and written back whatever the mask says: no other thread sees them.
     """
 
     buffer: Buffer
@@ -30,6 +31,7 @@ class Place:
     strides: tuple[Poly, ...]
     private: bool = False
     alias: str = ""
+    room: int | None = None
 
     def offset(self, indices: tuple[Poly, ...], lanes: int) -> Poly:
         """The element offset of an access."""
@@ -56,7 +58,8 @@ def load(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> Val:
         return _load_if_some(b, place, offset, mask)
     stride = b.lane_stride(offset)
     if stride == 1:
-        return _from_memory(b, _load_vector(b, place, offset, mask), dtype, varying=True)
+        needed = None if mask is None or _inside(b, place, offset) else mask
+        return _from_memory(b, _load_vector(b, place, offset, needed), dtype, varying=True)
     if mask is None and stride == -1:
         low = b.uniform_part(offset) + number(1 - b.lanes)
         return _from_memory(b, _reversed(b, place, _load_vector(b, place, low, None)), dtype, True)
@@ -71,7 +74,10 @@ def store(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None)
         _store(b, place, offset, b.lane(value, b.lanes - 1))
         return
     stride = b.lane_stride(offset)
-    if stride == 1:
+    if stride == 1 and mask is not None and _inside(b, place, offset):
+        old = load(b, place, offset, None)
+        _store_vector(b, place, offset, select(b, mask.value, value, old), None)
+    elif stride == 1:
         _store_vector(b, place, offset, value, mask)
     elif stride == -1 and mask is None:
         low = b.uniform_part(offset) + number(1 - b.lanes)
@@ -83,6 +89,12 @@ def store(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None)
             _store(b, place, at, b.lane(value, i))
     else:
         _scatter(b, place, offset, value, mask)
+
+
+def _inside(b: Builder, place: Place, offset: Poly) -> bool:
+    """Whether all lanes of a contiguous access lie in a local buffer, on or off."""
+    first = b.uniform_part(offset).const
+    return place.room is not None and first is not None and 0 <= first <= place.room - b.lanes
 
 
 def address(b: Builder, place: Place, offset: Poly) -> str:

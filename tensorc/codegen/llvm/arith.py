@@ -44,7 +44,7 @@ def constant(value: int | float | bool, dtype: DType) -> Val:
 def plain(b: Builder, op: str, x: Val, y: Val, dtype: DType | None = None) -> Val:
     """One two-operand instruction; `dtype` where the result is of another."""
     x, y = b.together(x, y)
-    return Val(b.op(f"{op} {b.type_of(x)} {x.text}, {y.text}"), dtype or x.dtype, x.varying)
+    return Val(b.pure(f"{op} {b.type_of(x)} {x.text}, {y.text}"), dtype or x.dtype, x.varying)
 
 
 def select(b: Builder, cond: Val, x: Val, y: Val) -> Val:

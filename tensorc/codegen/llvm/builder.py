@@ -7,28 +7,7 @@ from contextlib import contextmanager
 
 from tensorc.codegen.llvm.types import LANE, Key, Poly, Val, Value, number, scalar_type, symbol
 from tensorc.dtypes import DType, bool_, int64
-from tensorc.target import Target
-
-
-class Features:
-    """What the target's instructions can do, as far as the emitted text depends on it."""
-
-    def __init__(self, target: Target) -> None:
-        resolved = target.resolved()
-        flags = {f[1:] for f in resolved.features.split(",") if f.startswith("+")}
-        cpu, x86 = resolved.cpu, resolved.triple.startswith(("x86_64", "i386", "i686"))
-        modern = x86 and cpu.startswith(_WITH_FMA)
-        self.x86 = x86
-        self.fma = "fma" in flags or modern or resolved.triple.startswith(("aarch64", "arm64"))
-        self.half = self.fma and (not x86 or "f16c" in flags or modern)
-        self.rounding = not x86 or "sse4.1" in flags or modern or self.fma
-
-
-# x86 processors that are known to have FMA, F16C and SSE4.1 where the feature string is silent.
-_WITH_FMA = (
-    "x86-64-v3", "x86-64-v4", "haswell", "broadwell", "skylake", "cascadelake", "icelake",
-    "tigerlake", "alderlake", "raptorlake", "sapphirerapids", "graniterapids", "znver",
-)  # fmt: skip
+from tensorc.lower.features import Features
 
 
 class Module:
@@ -85,6 +64,14 @@ class Builder:
         name = self.fresh()
         self.lines.append(f"  {name} = {text}")
         return name
+
+    def pure(self, text: str) -> str:
+        """`op` of an instruction that depends on its operands alone: emitted once a scope."""
+        found = self.cached(("op", text))
+        if found is None:
+            found = self.op(text)
+            self.remember(("op", text), found)
+        return str(found)
 
     def label(self, name: str) -> None:
         self.lines.append(f"{name[1:]}:")
@@ -297,7 +284,7 @@ class Builder:
         if a is None:
             return b
         x, y = self.together(a, b)
-        text = self.op(f"and {self.type_of(x)} {x.text}, {y.text}")
+        text = self.pure(f"and {self.type_of(x)} {x.text}, {y.text}")
         return Val(text, bool_, x.varying)
 
     def negated(self, a: Val) -> Val:
@@ -312,7 +299,7 @@ class Builder:
             return mask.text
         vec = self.type_of(mask)
         name = self.module.declare(f"llvm.vector.reduce.or.v{self.lanes}i1", "i1", [vec])
-        return self.op(f"call i1 @{name}({vec} {mask.text})")
+        return self.pure(f"call i1 @{name}({vec} {mask.text})")
 
     def intrinsic(self, name: str, dtype: DType, values: Sequence[Val], extra: str = "") -> Val:
         """Call an LLVM intrinsic overloaded on the one type of `values`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tensorc.codegen.llvm.access import Place
-from tensorc.codegen.llvm.builder import Builder, Features, Module
+from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.entry import (
     HELPERS,
     TENSOR,
@@ -28,6 +28,7 @@ from tensorc.codegen.llvm.types import Poly, number
 from tensorc.ir.expr import Buffer
 from tensorc.ir.stmt import Check, Program, Role, Stmt, block
 from tensorc.ir.walk import walk_stmts
+from tensorc.lower.features import features
 from tensorc.lower.memory import WorkspaceLayout
 from tensorc.target import Target
 
@@ -38,7 +39,7 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> st
     Raises:
         CompileError: a symbolic size that no argument determines.
     """
-    module = Module(Features(target))
+    module = Module(features(target))
     checks = {
         id(s): i
         for i, s in enumerate(x for x in walk_stmts(program.body) if isinstance(x, Check))

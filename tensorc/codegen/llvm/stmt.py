@@ -75,8 +75,7 @@ class StmtEmitter(ExprEmitter):
         elif loop.kind in (ForKind.UNROLLED, ForKind.VECTORIZED) and extent.const is not None:
             for i in range(extent.const):
                 self.env[loop.var] = start + number(i)
-                with self.b.scope():
-                    self.emit(loop.body)
+                self.emit(loop.body)
         elif self.b.is_varying(extent):
             self._ragged_loop(loop, start, extent)
         else:
@@ -127,13 +126,11 @@ class StmtEmitter(ExprEmitter):
             return
         if lanes == 1:
             self.env[loop.var] = start
-            with self.b.scope():
-                self.emit(loop.body)
+            self.emit(loop.body)
             return
         self.b.lanes = lanes
         self.env[loop.var] = start + symbol(LANE)
-        with self.b.scope():
-            self.emit(loop.body)
+        self.emit(loop.body)
         self.b.lanes = 0
 
     def _ragged_loop(self, loop: For, start: Poly, extent: Poly) -> None:
@@ -313,5 +310,6 @@ class StmtEmitter(ExprEmitter):
             strides.insert(0, number(count))
             count *= size or 0
         copies = max(1, self.b.lanes)
-        pointer = self.b.alloca(memory_type(buffer.dtype), max(1, count * copies), align=64)
-        self.places[buffer] = Place(buffer, pointer, tuple(strides), private=copies > 1)
+        room = max(1, count * copies)
+        pointer = self.b.alloca(memory_type(buffer.dtype), room, align=64)
+        self.places[buffer] = Place(buffer, pointer, tuple(strides), copies > 1, room=room)

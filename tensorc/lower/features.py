@@ -1,0 +1,34 @@
+"""What the target's instructions can do, as far as lowering and emission depend on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tensorc.target import Target
+
+# x86 processors known to have FMA, F16C and SSE4.1, where the feature string says nothing.
+_MODERN = (
+    "x86-64-v3", "x86-64-v4", "haswell", "broadwell", "skylake", "cascadelake", "icelake",
+    "tigerlake", "alderlake", "raptorlake", "sapphirerapids", "graniterapids", "znver",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Instructions for fused multiply-add, for float16 conversion, for rounding to integers."""
+
+    fma: bool
+    half: bool
+    rounding: bool
+
+
+def features(target: Target) -> Features:
+    """The features of a target, by its processor's name and its feature string."""
+    resolved = target.resolved()
+    if not resolved.triple.startswith(("x86_64", "i386", "i686")):
+        arm = resolved.triple.startswith(("aarch64", "arm64"))
+        return Features(fma=arm, half=arm, rounding=arm)
+    flags = {f[1:] for f in resolved.features.split(",") if f.startswith("+")}
+    modern = resolved.cpu.startswith(_MODERN)
+    fma = modern or "fma" in flags
+    return Features(fma, fma and (modern or "f16c" in flags), fma or "sse4.1" in flags)

@@ -1,0 +1,164 @@
+"""What the expansions of `lower.math` are written with: named values, and bits of floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorc.dtypes import DType, float32, int32, int64
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    Let,
+    Select,
+    Var,
+)
+
+
+class Work:
+    """Values of one float dtype, each computed once.
+
+    `w(expr)` names a value and gives the variable that stands for it; `w.done(result)` puts the
+    Lets around the result. With `fused`, `mad` is a fused multiply-add; the expansions keep
+    their bounds without.
+    """
+
+    def __init__(self, dtype: DType, fused: bool) -> None:
+        self.dtype = dtype
+        self.fused = fused
+        single = dtype == float32
+        self.ints = int32 if single else int64
+        self.mantissa, self.bias = (23, 127) if single else (52, 1023)
+        self.lets: list[tuple[Var, Expr]] = []
+
+    def __call__(self, value: Expr, name: str = "t") -> Expr:
+        if isinstance(value, Const | Var):
+            return value
+        var = Var(f"{name}.{len(self.lets)}", value.dtype)
+        self.lets.append((var, value))
+        return var
+
+    def done(self, result: Expr) -> Expr:
+        for var, value in reversed(self.lets):
+            result = Let(var, value, result)
+        return result
+
+    def const(self, value: float) -> Const:
+        return Const(value, self.dtype)
+
+    def int(self, value: int) -> Const:
+        return Const(value, self.ints)
+
+    def mad(self, a: Expr, b: Expr | float, c: Expr | float) -> Expr:
+        """`a * b + c`, rounded once where the target can, else twice."""
+        y = self.const(b) if isinstance(b, float) else b
+        z = self.const(c) if isinstance(c, float) else c
+        if self.fused:
+            return Call("fma", (a, y, z), self.dtype)
+        return Binary(BinaryOp.ADD, Binary(BinaryOp.MUL, a, y), z)
+
+    def horner(self, x: Expr, coefficients: Sequence[float]) -> Expr:
+        """The polynomial at x, lowest power first."""
+        result: Expr = self.const(coefficients[-1])
+        for c in reversed(coefficients[:-1]):
+            result = self.mad(result, x, c)
+        return result
+
+    def select(self, cond: Expr, a: Expr | float, b: Expr | float) -> Expr:
+        x = self.const(a) if isinstance(a, float) else a
+        y = self.const(b) if isinstance(b, float) else b
+        return Select(cond, x, y)
+
+    def bits(self, x: Expr) -> Expr:
+        return Call("bitcast", (x,), self.ints)
+
+    def from_bits(self, x: Expr) -> Expr:
+        return Call("bitcast", (x,), self.dtype)
+
+    def power_of_two(self, n: Expr) -> Expr:
+        """2**n for an integer n in the range of normal numbers."""
+        return self.from_bits((n + self.int(self.bias)) << self.int(self.mantissa))
+
+    def scale(self, x: Expr, n: Expr) -> Expr:
+        """x * 2**n, rounded once: n may leave the range of exponents by as much again."""
+        half = self(n >> self.int(1), "half")
+        return x * self.power_of_two(half) * self.power_of_two(n - half)
+
+    def nearest(self, x: Expr, by: float) -> tuple[Expr, Expr]:
+        """x * by rounded to the nearest integer, as a float and as an integer.
+
+        Adding 1.5 * 2**(p - 1) leaves the integer in the low bits of the sum; |x * by| must be
+        below 2**(p - 3).
+        """
+        magic = self.const(1.5 * 2.0**self.mantissa)
+        shifted = self(self.mad(x, by, magic), "shifted")
+        start = magic_bits(self)
+        return self(shifted - magic, "k"), self(self.bits(shifted) - self.int(start), "n")
+
+    def copysign(self, magnitude: Expr, sign: Expr) -> Expr:
+        """`magnitude`, which is not negative, with the sign of `sign`."""
+        top = self.int(-(1 << (self.ints.bits - 1)))
+        return self.from_bits(self.bits(magnitude) | (self.bits(sign) & top))
+
+    def magnitude(self, x: Expr) -> Expr:
+        return Call("abs", (x,), self.dtype)
+
+    def cast(self, x: Expr) -> Expr:
+        return Cast(x, self.dtype)
+
+
+def magic_bits(w: Work) -> int:
+    """The bits of 1.5 * 2**(p - 1)."""
+    return (w.bias + w.mantissa) << w.mantissa | 1 << (w.mantissa - 1)
+
+
+class Pair:
+    """The unevaluated sum of two floats, twice the precision.
+
+    T. J. Dekker, "A floating-point technique for extending the available precision", Numer. Math.
+    18 (1971); products by fused multiply-add where there is one.
+    """
+
+    def __init__(self, w: Work, high: Expr, low: Expr) -> None:
+        self.w, self.high, self.low = w, high, low
+
+    @staticmethod
+    def of_sum(w: Work, a: Expr, b: Expr) -> Pair:
+        """a + b exactly."""
+        s = w(a + b)
+        v = w(s - a)
+        return Pair(w, s, w((a - (s - v)) + (b - v)))
+
+    @staticmethod
+    def of_product(w: Work, a: Expr, b: Expr) -> Pair:
+        """a * b exactly."""
+        p = w(a * b)
+        if w.fused:
+            return Pair(w, p, w(w.mad(a, b, -p)))
+        (a1, a2), (b1, b2) = _split(w, a), _split(w, b)
+        return Pair(w, p, w(((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2))
+
+    def __add__(self, other: Pair) -> Pair:
+        s = Pair.of_sum(self.w, self.high, other.high)
+        return s.plus(self.low + other.low)
+
+    def plus(self, small: Expr) -> Pair:
+        """With a small number added to the low part, normalized."""
+        w = self.w
+        low = w(self.low + small)
+        high = w(self.high + low)
+        return Pair(w, high, w(low - (high - self.high)))
+
+    def __mul__(self, other: Pair) -> Pair:
+        p = Pair.of_product(self.w, self.high, other.high)
+        return p.plus(self.high * other.low + self.low * other.high)
+
+
+def _split(w: Work, a: Expr) -> tuple[Expr, Expr]:
+    half = 2.0 ** ((w.mantissa + 2) // 2) + 1.0
+    c = w(a * half)
+    high = w(c - (c - a))
+    return high, w(a - high)

@@ -1,0 +1,149 @@
+"""Every operation on every dtype, scalar and in vectors, against the interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codegen.harness import Array, Kernel
+from codegen.programs import check
+from tensorc.dtypes import ALL_DTYPES, DType
+from tensorc.ir.parser import parse
+from tensorc.target import Target
+
+NUMBERS = [d for d in ALL_DTYPES if not d.is_bool]
+FLOATS = [d for d in ALL_DTYPES if d.is_float]
+INTS = [d for d in ALL_DTYPES if d.is_int]
+BASELINE = Target(cpu="x86-64")
+
+
+def edge_values(dtype: DType) -> list[float]:
+    if dtype.is_float:
+        return [0.0, -0.0, 1.0, -1.5, 3.0, np.inf, -np.inf, np.nan, 1e-3, 100.25, 2.0**-15, 65000.0]
+    low, high = int(dtype.min_value), int(dtype.max_value)
+    return [0, 1, 2, 3, 7, high, high - 1, low, low + 1, 5, high // 2, low // 2 - (low < 0)]
+
+
+def pairs(dtype: DType) -> tuple[Array, Array]:
+    edges = np.array([np.array(v).astype(dtype.numpy) for v in edge_values(dtype)])
+    if dtype.kind == "i":
+        edges = np.concatenate([edges, np.array([-1, -2, -7, -3], dtype.numpy)])
+    else:
+        edges = np.concatenate([edges, edges[:4]])
+    a, b = np.meshgrid(edges, edges)
+    return np.ascontiguousarray(a.ravel()), np.ascontiguousarray(b.ravel())
+
+
+def both_ways(dtype: DType, expr: str, result: str, target: Target | None = None) -> None:
+    a, b = pairs(dtype)
+    for loop in ("range(256)", "vectorized(8)"):
+        at = "i" if loop.startswith("range") else "o * 8 + i"
+        head = "" if loop.startswith("range") else "  for o in range(32):\n"
+        pad = "  " if head else ""
+        text = (
+            f"program f(A: in {dtype}[256], B: in {dtype}[256], C: out {result}[256]):\n{head}"
+            f"{pad}  for i in {loop}:\n{pad}    C[{at}] = {expr.replace('@', at)}\n"
+        )
+        out = np.zeros(256, np.dtype(bool) if result == "bool" else _numpy(result))
+        check(text, {"A": a, "B": b, "C": out}, target=target)
+
+
+def _numpy(name: str) -> np.dtype[np.generic]:
+    return next(d.numpy for d in ALL_DTYPES if d.name == name)
+
+
+@pytest.mark.parametrize("op", ["+", "-", "*"])
+@pytest.mark.parametrize("dtype", NUMBERS, ids=str)
+def test_ring_operations(dtype: DType, op: str) -> None:
+    both_ways(dtype, f"A[@] {op} B[@]", dtype.name)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS, ids=str)
+def test_extremes_let_nan_win(dtype: DType) -> None:
+    both_ways(dtype, "min(A[@], B[@])", dtype.name)
+    both_ways(dtype, "max(A[@], B[@])", dtype.name)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_float_division_and_roots(dtype: DType) -> None:
+    both_ways(dtype, "A[@] / B[@]", dtype.name)
+    both_ways(dtype, "sqrt(A[@])", dtype.name)
+
+
+@pytest.mark.parametrize("op", ["//", "%", "<<", ">>", "&", "|", "^"])
+@pytest.mark.parametrize("dtype", INTS, ids=str)
+def test_integer_operations_never_trap(dtype: DType, op: str) -> None:
+    both_ways(dtype, f"A[@] {op} B[@]", dtype.name)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("op", ["//", "%"])
+def test_division_by_a_constant(divisor: int, op: str) -> None:
+    both_ways(INTS[3], f"A[@] {op} {divisor}", "int64")
+    both_ways(INTS[2], f"A[@] {op} int32({divisor})", "int32")
+
+
+@pytest.mark.parametrize("op", ["==", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize("dtype", NUMBERS, ids=str)
+def test_comparisons(dtype: DType, op: str) -> None:
+    both_ways(dtype, f"A[@] {op} B[@]", "bool")
+
+
+@pytest.mark.parametrize("name", ["floor", "ceil", "round", "trunc", "sign", "abs"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
+def test_rounding(dtype: DType, name: str, target: Target | None) -> None:
+    both_ways(dtype, f"{name}(A[@])", dtype.name, target)
+    both_ways(dtype, f"{name}(A[@] * {dtype}(0.25))", dtype.name, target)
+
+
+@pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_classification(dtype: DType, name: str) -> None:
+    both_ways(dtype, f"{name}(A[@])", "bool")
+
+
+@pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
+@pytest.mark.parametrize("source", ALL_DTYPES, ids=str)
+def test_conversions_to_every_dtype(source: DType, target: Target | None) -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 2 if source.is_bool else 100, 64)
+    a = raw.astype(source.numpy) if not source.is_float else (raw / 7).astype(source.numpy)
+    outs = [d for d in ALL_DTYPES if d != source]
+    params = ", ".join(f"O{d}: out {d}[64]" for d in outs)
+    lines = "".join(f"      O{d}[o * 8 + i] = {d}(A[o * 8 + i])\n" for d in outs)
+    text = (
+        f"program f(A: in {source}[64], {params}):\n"
+        f"  for o in range(8):\n    for i in vectorized(8):\n{lines}"
+    )
+    arrays = {"A": a} | {f"O{d}": np.zeros(64, d.numpy) for d in outs}
+    check(text, arrays, target=target)
+
+
+@pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_narrow_floats_round_as_numpy_does(name: str, target: Target | None) -> None:
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 2**32, 4096, dtype=np.uint64).astype(np.uint32)
+    near = (np.arange(65536, dtype=np.uint32) << 16 | rng.integers(0, 3, 65536, dtype=np.uint32))
+    half = rng.uniform(-7e4, 7e4, 4096).astype(np.float32) * np.float32(2.0) ** rng.integers(
+        -30, 1, 4096
+    ).astype(np.float32)
+    a = np.concatenate([bits.view(np.float32), near.view(np.float32), half])
+    a = np.where(np.isnan(a), np.float32(np.nan), a)
+    dtype = next(d for d in ALL_DTYPES if d.name == name)
+    text = f"""
+program f(A: in float32[{len(a)}], B: out {name}[{len(a)}], C: out float32[{len(a)}]):
+  for i in range({len(a) // 8}):
+    for j in vectorized(8):
+      B[i * 8 + j] = {name}(A[i * 8 + j])
+      C[i * 8 + j] = float32({name}(A[i * 8 + j]))
+"""
+
+
+
+    got = Kernel(parse(text), target).run(A=a)
+    with np.errstate(all="ignore"):
+        want = a.astype(dtype.numpy)
+    np.testing.assert_array_equal(got["B"].astype(np.float32), want.astype(np.float32))
+    np.testing.assert_array_equal(got["C"], want.astype(np.float32))

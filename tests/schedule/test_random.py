@@ -1,0 +1,147 @@
+"""Random steps on random programs: whatever is accepted computes the same numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedule.nests import assert_same_results, diagonal, matmul, scale, two_stages
+from tensorc.errors import ScheduleError
+from tensorc.ir.parser import parse
+from tensorc.ir.printer import show
+from tensorc.ir.walk import same
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.trace import Trace
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Program
+
+SCAN = """program main(A: in float32[4, 7], S: out float32[4, 8]):
+  for b in range(4):
+    S[b, 0] = 0.0
+    for t in range(7):
+      S[b, t + 1] = S[b, t] + A[b, t]
+"""
+GATHER = """program main(A: in float32[6, 5], idx: in int32[7], B: out float32[7, 5]):
+  alloc T: float32[7, 5]
+    for i in range(7):
+      for j in range(5):
+        T[i, j] = A[abs(int64(idx[i])) % 6, j]
+    for x in range(7):
+      for y in range(5):
+        B[x, y] = T[x, y] + T[x, (y + 1) % 5]
+"""
+SOFTMAX_LIKE = """program main(X: in float32[5, 6], Y: out float32[5, 6]):
+  alloc M: float32[5]
+    alloc E: float32[5, 6]
+      for a in range(5):
+        M[a] = float32(-inf)
+        for b in range(6):
+          M[a] max= X[a, b]
+      for i in range(5):
+        for j in range(6):
+          E[i, j] = X[i, j] - M[i]
+      for p in range(5):
+        for q in range(6):
+          Y[p, q] = E[p, q] * 2.0 + M[p]
+"""
+IN_PLACE = """program main(W: inout float32[9], G: in float32[9]):
+  alloc U: float32[9]
+    for i in range(9):
+      U[i] = W[i] * 0.5 + G[i]
+    for j in range(9):
+      W[j] = W[j] - U[8 - j]
+    for k in range(8):
+      W[k + 1] += W[k]
+"""
+SYMBOLIC = """program main(A: in float32[n, m], B: out float32[n]) dims(n >= 0, m >= 0):
+  for i in range(n):
+    B[i] = 0.0
+    for k in range(m):
+      if k <= i:
+        B[i] += A[i, k]
+"""
+PROGRAMS = (
+    scale(10),
+    matmul(4, 3, 5),
+    two_stages(7),
+    diagonal(),
+    *map(parse, (SCAN, GATHER, SOFTMAX_LIKE, IN_PLACE, SYMBOLIC)),
+)
+DIMS = {"n": 5, "m": 7}
+
+
+def random_step(s: Schedule, data: st.DataObject) -> None:
+    """One step with arguments drawn at random; many are refused."""
+    stage = data.draw(st.sampled_from(s.stages))
+    loops = list(s.loops(stage))
+    if not loops:
+        return
+    loop = data.draw(st.sampled_from(loops))
+    match data.draw(st.sampled_from(STEPS)):
+        case "split":
+            s.split(loop, data.draw(st.integers(1, 6)))
+        case "reorder":
+            s.reorder(*data.draw(st.permutations(loops)))
+        case "inline":
+            s.inline(stage)
+        case "compute_at":
+            s.compute_at(stage, any_loop(s, data))
+        case "cache_write":
+            s.cache_write(stage, loop, data.draw(st.sampled_from(["local", "global"])))
+        case "cache_read":
+            s.cache_read(data.draw(st.sampled_from("ABXWT")), loop)
+        case kind:
+            getattr(s, kind)(loop)
+
+
+STEPS = (
+    "split",
+    "split",
+    "reorder",
+    "reorder",
+    "inline",
+    "compute_at",
+    "cache_write",
+    "cache_read",
+    "vectorize",
+    "unroll",
+    "parallel",
+)
+
+
+def any_loop(s: Schedule, data: st.DataObject) -> Loop:
+    loops = [x for stage in s.stages for x in s.loops(stage)]
+    return data.draw(st.sampled_from(loops))
+
+
+def scheduled_at_random(plain: Program, data: st.DataObject) -> Schedule:
+    s = Schedule(plain)
+    for _ in range(data.draw(st.integers(1, 7))):
+        before, count = show(s.program), len(s.trace)
+        try:
+            random_step(s, data)
+        except ScheduleError:
+            if len(s.trace) == count:
+                assert show(s.program) == before
+    return s
+
+
+@settings(max_examples=150)
+@given(plain=st.sampled_from(PROGRAMS), data=st.data())
+def test_random_schedules_keep_meaning(plain: Program, data: st.DataObject) -> None:
+    s = scheduled_at_random(plain, data)
+    dims = {d.name: DIMS[d.name] for d in plain.dims}
+    assert_same_results(plain, s.program, **dims)
+    assert same(parse(show(s.program)), s.program)
+
+
+@settings(max_examples=50)
+@given(plain=st.sampled_from(PROGRAMS), data=st.data())
+def test_random_traces_replay(plain: Program, data: st.DataObject) -> None:
+    s = scheduled_at_random(plain, data)
+    again = Schedule(plain)
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
