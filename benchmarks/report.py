@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from tensorc.target import Target
+import tensorc as tc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +70,14 @@ def _rate(result: Result, timing: Timing) -> str:
 def save(results: Sequence[Result], folder: Path) -> Path:
     """Write the results, with the machine and the versions that they hold for, as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    target = Target().resolved()
+    target = tc.Target().resolved()
     path = folder / f"{target.cpu}.json"
     content = {
         "cpu": target.cpu,
         "threads": target.threads,
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in ("numpy", "llvmlite", "tensorc")},
+        "tensorc": tc.__version__,
+        "packages": {name: metadata.version(name) for name in ("numpy", "llvmlite", "islpy")},
         "results": [asdict(result) for result in results],
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

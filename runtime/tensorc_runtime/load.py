@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import overload
@@ -16,6 +17,7 @@ from tensorc_runtime.machine import why_not_here
 from tensorc_runtime.manifest import FORMAT, FileInfo, Manifest
 from tensorc_runtime.openmp import load_openmp
 from tensorc_runtime.tensor_file import load_state
+from tensorc_runtime.threads import available_threads
 
 # What the dynamic linker has loaded under each path: it gives the same library again, even when
 # the file has been replaced since.
@@ -23,29 +25,39 @@ _loaded: dict[Path, str] = {}
 
 
 @overload
-def load(directory: str | os.PathLike[str], name: str) -> Function: ...
+def load(
+    directory: str | os.PathLike[str], name: str, *, threads: int | None = None
+) -> Function: ...
 @overload
-def load(directory: str | os.PathLike[str], name: None = None) -> Function | SimpleNamespace: ...
-def load(directory: str | os.PathLike[str], name: str | None = None) -> Function | SimpleNamespace:
+def load(
+    directory: str | os.PathLike[str], name: None = None, *, threads: int | None = None
+) -> Function | SimpleNamespace: ...
+def load(
+    directory: str | os.PathLike[str], name: str | None = None, *, threads: int | None = None
+) -> Function | SimpleNamespace:
     """The functions exported to `directory`: the one of `name`, the only one, or all by name.
 
-    State that was exported with a function is attached to it, a fresh copy at each `load`.
+    State that was exported with a function is attached to it, a fresh copy at each `load`. A call
+    uses `threads` threads; by default as many as the function was compiled for, or as there are
+    here where that is less.
 
     Raises:
         LoadError: there is no such function, a file is missing or damaged, or the code is for
             another machine.
     """
     folder = Path(directory)
+    if threads is not None and threads < 1:
+        raise LoadError(f"load: threads must be 1 or more, got {threads}")
     if name is not None:
         path = folder / f"{name}.json"
         if not path.is_file():
             found = ", ".join(p.stem for p in _manifests(folder)) or "none"
             raise LoadError(f"{folder}: no exported function {name!r}; there is {found}")
-        return _load_one(path)
+        return _load_one(path, threads)
     paths = _manifests(folder)
     if not paths:
         raise LoadError(f"{folder}: no exported function here: there is no manifest NAME.json")
-    functions = {p.stem: _load_one(p) for p in paths}
+    functions = {p.stem: _load_one(p, threads) for p in paths}
     return next(iter(functions.values())) if len(paths) == 1 else SimpleNamespace(**functions)
 
 
@@ -64,7 +76,7 @@ def _manifests(folder: Path) -> list[Path]:
     return found
 
 
-def _load_one(path: Path) -> Function:
+def _load_one(path: Path, threads: int | None) -> Function:
     try:
         manifest = Manifest.from_json(path.read_bytes())
     except OSError as error:
@@ -80,6 +92,9 @@ def _load_one(path: Path) -> Function:
     if manifest.state is not None:
         _verified(path.parent / manifest.state.name, manifest.state, manifest.name)
         state = load_state(path.parent / manifest.state.name)
+    if threads is None:
+        threads = min(manifest.target.threads, available_threads())
+    manifest = replace(manifest, target=replace(manifest.target, threads=threads))
     load_openmp()
     native = _open(library.resolve(), digest)
     try:

@@ -10,31 +10,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tensorc_runtime.manifest import TargetInfo
 
-# LLVM's names for what x86 code may use, where Linux has another name in /proc/cpuinfo.
+# LLVM's names for what a compiler may use of an x86 processor by itself (it takes a programmer to
+# ask for AES), where Linux has another name in /proc/cpuinfo.
 _LINUX_NAMES = {
     "sse3": "pni",
     "sse4.1": "sse4_1",
     "sse4.2": "sse4_2",
     "bmi": "bmi1",
     "lzcnt": "abm",
-    "pclmul": "pclmulqdq",
     "avx512vnni": "avx512_vnni",
     "avx512bf16": "avx512_bf16",
     "avx512vbmi2": "avx512_vbmi2",
     "avx512bitalg": "avx512_bitalg",
     "avx512vpopcntdq": "avx512_vpopcntdq",
     "avx512fp16": "avx512_fp16",
-    "avx512vp2intersect": "avx512_vp2intersect",
     "avxvnni": "avx_vnni",
-    "amx-tile": "amx_tile",
-    "amx-int8": "amx_int8",
-    "amx-bf16": "amx_bf16",
 }
-# The rest of what a compiler may pick by itself; the names are the same in both.
+# The rest, whose names are the same in both.
 _SAME_NAMES = (
     *("sse", "sse2", "ssse3", "sse4a", "popcnt", "avx", "avx2", "fma", "fma4", "xop", "f16c"),
-    *("bmi2", "adx", "movbe", "aes", "gfni", "vaes", "vpclmulqdq", "tbm"),
-    *("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512ifma", "avx512vbmi"),
+    *("bmi2", "movbe", "gfni", "tbm", "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"),
+    *("avx512ifma", "avx512vbmi"),
 )
 LINUX_FLAGS = {**_LINUX_NAMES, **{name: name for name in _SAME_NAMES}}
 

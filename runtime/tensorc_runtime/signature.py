@@ -26,7 +26,7 @@ _CODE_NAMES = (
     *("wrong dtype", "wrong size of a dimension", "not compact and row-major", "misaligned data"),
     *(
         "workspace is null, too small or misaligned",
-        "an argument that is written overlaps another one",
+        "a written argument overlaps another",
     ),
     *("a check on values failed", "a symbolic size is below its lower bound"),
 )

@@ -17,7 +17,7 @@ from tensorc.autodiff.forms import Forms
 from tensorc.autodiff.intern import Interner
 from tensorc.autodiff.reductions import reduced
 from tensorc.autodiff.sweep import Guard, Term, guarded, is_differentiable, pull
-from tensorc.dtypes import int64
+from tensorc.dtypes import accumulator, int64
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Binary, BinaryOp, Const, Dim, Expr, Load, Reduce, Var, all_of, cast
 from tensorc.ir.sets import prove
@@ -311,7 +311,8 @@ def _summed(
     summed = [a for a in axes if a in used]
     for axis in axes:
         if axis not in used:
-            value = mul(cast(axis.extent, value.dtype), value)
+            wide = accumulator(value.dtype)
+            value = cast(mul(cast(axis.extent, wide), cast(value, wide)), value.dtype)
     if not summed:
         return forms.intern(_under(plain, value))
     # A condition on a point that the sum does not depend on stands around it: one sum serves all.

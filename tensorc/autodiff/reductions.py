@@ -3,8 +3,8 @@
 With y = fold of v over the axes, and g the cotangent of y, the cotangent of v at a point is
 
     sum       g
-    prod      g * y / v where no factor is 0; where one is, g times the product of the others for it
-              and 0 for the rest. Second derivatives are right where no factor is 0.
+    prod      g times the product of all the other factors, folded anew for each point: n times
+              the work of the product, and right to any order where factors are 0.
     max, min  g / count where v == y, with count the number of points where that holds: ties share
               equally, as in JAX. Nothing where y is NaN.
     argmax    (the value beside the index) g at the index: the first of equals has it all.
@@ -16,12 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tensorc.autodiff.arith import div, mul, number, where, zero
-from tensorc.autodiff.flatten import fresh_reduce_axes
+from tensorc.autodiff.arith import div, mul, where
+from tensorc.autodiff.flatten import fresh_reduce_axes, reduce_axes
 from tensorc.autodiff.sweep import Guard, Term
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Load, Reduce
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Compare,
+    CompareOp,
+    Const,
+    Expr,
+    Load,
+    Reduce,
+    is_const,
+)
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.reducers import builtin
 from tensorc.ir.walk import substitute
@@ -49,7 +59,7 @@ def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find) -> tuple[Expr, Te
         case "sum":
             return v, Term(guards, g)
         case "prod":
-            return v, Term(guards, mul(g, _others(tensor, body, y, v)))
+            return v, Term(guards, mul(g, _others(tensor, body)))
         case "max" | "min":
             is_best = Compare(CompareOp.EQ, v, y)
             ties = _count(tensor, body, is_best, "ties")
@@ -65,17 +75,27 @@ def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find) -> tuple[Expr, Te
             )
 
 
-def _others(tensor: Tensor, body: Reduce, y: Expr, v: Expr) -> Expr:
-    """The product of all factors but `v`."""
-    nil, one = number(0.0, v), number(1.0, v)
-    is_zero = Compare(CompareOp.EQ, v, nil)
-    zeros = Load(_count(tensor, body, is_zero, "zeros"), tensor.axes)
-    nonzero = where(is_zero, one, v)
-    rest = Load(_fold(tensor, body, "prod", nonzero, "nonzero"), tensor.axes)
-    only = Compare(CompareOp.EQ, zeros, Const(1, int64))
-    none = Compare(CompareOp.EQ, zeros, Const(0, int64))
-    nothing = zero(v.dtype)
-    return where(is_zero, where(only, rest, nothing), where(none, div(y, v), nothing))
+def _others(tensor: Tensor, body: Reduce) -> Expr:
+    """The product of all factors but the one at the axes of `body`."""
+    own = tuple(IterVar(a.name, int64, a.start, a.extent) for a in tensor.axes)
+    reduced_axes = reduce_axes(body)
+    here = tuple(IterVar(a.name, int64, Const(0, int64), a.extent) for a in reduced_axes)
+    rest = fresh_reduce_axes(body)
+    elsewhere: Expr | None = None
+    for other, mine, axis in zip(rest.axes, here, reduced_axes, strict=True):
+        differs = Compare(CompareOp.NE, other, _shifted(mine, axis))
+        elsewhere = differs if elsewhere is None else Binary(BinaryOp.OR, elsewhere, differs)
+    assert elsewhere is not None, "a reduction has an axis"
+    cond = elsewhere if rest.where is None else Binary(BinaryOp.AND, elsewhere, rest.where)
+    fold = Reduce(rest.reducer, rest.axes, rest.values, cond, loc=body.loc)
+    renamed = substitute(fold, dict(zip(tensor.axes, own, strict=True)))
+    others = define((*own, *here), (renamed,), default_name=f"{tensor.name}.others")[0]
+    starts = tuple(a if is_const(a.start, 0) else a - a.start for a in reduced_axes)
+    return Load(others, (*tensor.axes, *starts))
+
+
+def _shifted(mine: Expr, axis: IterVar) -> Expr:
+    return mine if is_const(axis.start, 0) else mine + axis.start
 
 
 def _count(tensor: Tensor, body: Reduce, cond: Expr, label: str) -> Tensor:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from tensorc.codegen.llvm import compile_object, emit_module, load_object
@@ -88,6 +89,7 @@ class _Source:
 
 # What this process has compiled or loaded, the least recently used first.
 _loaded: OrderedDict[str, tuple[Artifact, NativeCode | None]] = OrderedDict()
+_lock = Lock()
 
 
 def compile(
@@ -262,10 +264,11 @@ def _obtain(
     timing: dict[str, float],
 ) -> tuple[Artifact, NativeCode | None]:
     """The artifact, from the caches where it is there, and its code where this machine runs it."""
-    known = _loaded.get(key) if cached else None
-    if known is not None:
-        _loaded.move_to_end(key)
-        return known
+    if cached:
+        with _lock:
+            if key in _loaded:
+                _loaded.move_to_end(key)
+                return _loaded[key]
     folder = disk.cache_folder() if cached else None
     artifact = None
     if folder is not None:
@@ -281,9 +284,10 @@ def _obtain(
     if fresh and folder is not None:
         disk.store(folder, key, artifact)
     if cached:
-        _loaded[key] = (artifact, code)
-        if len(_loaded) > _IN_PROCESS:
-            _loaded.popitem(last=False)
+        with _lock:
+            _loaded[key] = (artifact, code)
+            if len(_loaded) > _IN_PROCESS:
+                _loaded.popitem(last=False)
     return artifact, code
 
 

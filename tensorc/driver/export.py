@@ -9,10 +9,10 @@ import hashlib
 import os
 import tempfile
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tensorc_runtime
 from tensorc.driver.header import header_text
 from tensorc.driver.linker import NoLinkerError, link_shared
 from tensorc.errors import CompileError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tensorc_runtime.manifest import Manifest
     from tensorc_runtime.signature import Array
+
+_TENSORC_H = Path(tensorc_runtime.__file__).parent / "include" / "tensorc.h"
 
 
 def write_export(
@@ -65,8 +67,7 @@ def write_export(
             if state:
                 save_state(work / f"{name}.state", state)
                 manifest = replace(manifest, state=_file_info(work / f"{name}.state"))
-            header = resources.files("tensorc_runtime") / "include" / "tensorc.h"
-            (work / "tensorc.h").write_bytes(header.read_bytes())
+            (work / "tensorc.h").write_bytes(_TENSORC_H.read_bytes())
             (work / f"{name}.h").write_text(header_text(manifest), encoding="utf-8")
             (work / f"{name}.json").write_text(manifest.to_json(), encoding="utf-8")
             written = _publish(work, folder, name)

@@ -212,7 +212,7 @@ class _Sum:
         factors = [c for _, c in self.terms.values()]
         nodes = sum(1 if abs(c) == 1 else 3 for c in factors) + (self.const != 0)
         joins = len(factors) + (self.const != 0) - 1
-        starts_negative = -1 in factors and max([*factors, self.const]) < 0
+        starts_negative = factors[:1] == [-1] and max(factors) < 0 and self.const <= 0
         return max(1, nodes + max(0, joins) + starts_negative)
 
     def build(self, dtype: DType) -> Expr:
@@ -446,7 +446,10 @@ def _collect(s: _Simplifier, e: Binary | Unary) -> Expr | None:
     if not e.dtype.is_int or e.op not in sums:
         return None
     total = s.sum(e)
-    return total.build(e.dtype) if total.cost < total.size else None
+    if total.cost >= total.size:
+        return None
+    better = total.build(e.dtype)
+    return better if s.sum(better).size < total.size else None
 
 
 def _unary(_: _Simplifier, e: Unary) -> Expr | None:
@@ -599,7 +602,7 @@ def _for(_: _Simplifier, e: For) -> Stmt | None:
     return _NOTHING if never or _is_empty(e.body) else None
 
 
-def _if(_: _Simplifier, e: If) -> Stmt | None:
+def _if(s: _Simplifier, e: If) -> Stmt | None:
     match e.cond:
         case Const(value):
             return (e.body if value else e.orelse) or _NOTHING
@@ -608,13 +611,14 @@ def _if(_: _Simplifier, e: If) -> Stmt | None:
         case _:
             pass
     if _is_empty(e.body):
-        return _NOTHING if _is_empty(e.orelse) else _if_not(e)
+        return _NOTHING if _is_empty(e.orelse) else _if_not(s, e)
     return If(e.cond, e.body, loc=e.loc) if e.orelse and _is_empty(e.orelse) else None
 
 
-def _if_not(e: If) -> Stmt:
+def _if_not(s: _Simplifier, e: If) -> Stmt:
     assert e.orelse is not None, "an empty one has been dropped"
-    return If(Unary(UnaryOp.NOT, e.cond), e.orelse, loc=e.loc)
+    cond = s.whole(Unary(UnaryOp.NOT, e.cond))
+    return If(cond, e.orelse, loc=e.loc)  # type: ignore[arg-type]
 
 
 def _allocate(_: _Simplifier, e: Allocate) -> Stmt | None:

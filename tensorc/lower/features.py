@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tensorc.target import Target
+if TYPE_CHECKING:
+    from tensorc.target import Target
 
 # x86 processors known to have FMA, F16C and SSE4.1, where the feature string says nothing.
 _MODERN = (

@@ -1,8 +1,8 @@
 """Transcendental functions as plain arithmetic, the same for every backend.
 
 `expand_math` replaces each call of exp, exp2, expm1, log, log2, log1p, tanh, sigmoid, erf, sin,
-cos, pow and rsqrt by Lets, multiply-adds, selects and moves of bits: no table, no branch, no call of
-a library, so it runs in the lanes of a vector as it stands. float16 and bfloat16 go through
+cos, pow and rsqrt by Lets, multiply-adds, selects and moves of bits: no table, no branch, no call
+of a library, so it runs in the lanes of a vector as it stands. float16 and bfloat16 go through
 float32. Results at infinities, NaN, zeros and at the edges of overflow and underflow are those of
 C99's Annex F (the sign of a NaN aside), subnormal numbers included.
 
@@ -14,17 +14,21 @@ may be up to one unit larger (`ULP_BOUND_UNFUSED`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensorc.dtypes import DType, float32, float64, int32
 from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Expr, Select
-from tensorc.ir.stmt import Node, Program
 from tensorc.ir.walk import rewrite
 from tensorc.lower.features import features
 from tensorc.lower.polynomials import COS, ERF, ERF_SPLIT, ERFC, EXP, LOG, LOG_TAIL, SIN
 from tensorc.lower.scalar import Pair, Work
-from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.ir.stmt import Node, Program
+    from tensorc.target import Target
 
 __all__ = ["ULP_BOUND", "ULP_BOUND_UNFUSED", "expand_math"]
 
@@ -34,7 +38,7 @@ INF, NAN = float("inf"), float("nan")
 def expand_math(program: Program, target: Target) -> Program:
     """Write out every transcendental call.
 
-        B[i] = rsqrt(A[i])    becomes    B[i] = float32(1.0) / sqrt(A[i])
+    B[i] = rsqrt(A[i])    becomes    B[i] = float32(1.0) / sqrt(A[i])
     """
     fused = features(target).fma
 
@@ -83,14 +87,14 @@ def _clamp(w: Work, x: Expr, least: float, most: float) -> Expr:
 
 
 def _reduce_exp(w: Work, x: Expr) -> tuple[Expr, Expr]:
-    """r and n with x = n log(2) + r (W. J. Cody and W. Waite, "Software Manual", 1980)."""
+    """Find r and n with x = n log(2) + r (W. J. Cody and W. Waite, "Software Manual", 1980)."""
     k, n = w.nearest(x, _LOG2_E[w.dtype])
     high, low = _LN2[w.dtype]
     return w(w.mad(k, -low, w.mad(k, -high, x)), "r"), n
 
 
 def _exp_minus_one(w: Work, r: Expr) -> Expr:
-    """e^r - 1 for a reduced r."""
+    """The exponential of a reduced r, less 1."""
     square = w(r * r)
     return w.mad(square, w.horner(r, EXP[w.dtype]), r)
 
@@ -125,7 +129,7 @@ def _sigmoid(w: Work, x: Expr) -> Expr:
 
 
 def _tanh(w: Work, x: Expr) -> Expr:
-    """t / (t + 2) with t = e^2|x| - 1; past the clamp it rounds to 1."""
+    """Use t / (t + 2) with t = e^2|x| - 1; past the clamp it rounds to 1."""
     most = 10.0 if w.dtype == float32 else 20.0
     a = w(Binary(BinaryOp.MIN, w.magnitude(x), w.const(most)), "a")
     t = w(_expm1(w, w(a + a)), "t")
@@ -136,7 +140,7 @@ def _tanh(w: Work, x: Expr) -> Expr:
 
 
 def _split_exponent(w: Work, x: Expr) -> tuple[Expr, Expr, Expr]:
-    """e and m with x = 2**e m, sqrt(1/2) <= m < sqrt(2), for positive x; m - 1 is third."""
+    """Find e and m with x = 2**e m, sqrt(1/2) <= m < sqrt(2), for positive x; m - 1 is third."""
     tiny = x < w.const(2.0 ** (1 - w.bias))
     lift = w.mantissa + 1
     bits = w(w.bits(Select(tiny, x * w.const(2.0**lift), x)), "bits")
@@ -149,7 +153,7 @@ def _split_exponent(w: Work, x: Expr) -> tuple[Expr, Expr, Expr]:
 
 
 def _log_parts(w: Work, f: Expr) -> Expr:
-    """log(1 + f) - f, for 1 + f from sqrt(1/2) to sqrt(2).
+    """Compute log(1 + f) - f, for 1 + f from sqrt(1/2) to sqrt(2).
 
     With s = f / (2 + f), log(1 + f) = 2 atanh(s) = f - (f^2/2 - s (f^2/2 + R(s^2))): the form
     of fdlibm's e_log.c, which keeps f as it is.
@@ -162,7 +166,7 @@ def _log_parts(w: Work, f: Expr) -> Expr:
 
 
 def _log_of(w: Work, e: Expr, f: Expr) -> Expr:
-    """e log(2) + log(1 + f)."""
+    """The logarithm of 2**e (1 + f)."""
     k = w(w.cast(e), "k")
     high, low = _LN2[w.dtype]
     return w.mad(k, high, f + w.mad(k, low, _log_parts(w, f)))
@@ -196,7 +200,7 @@ def _log2(w: Work, x: Expr) -> Expr:
 
 
 def _log1p(w: Work, x: Expr) -> Expr:
-    """log(u) with u = 1 + x, what the rounding of u lost put back into f."""
+    """Use log(u) with u = 1 + x, what the rounding of u lost put back into f."""
     one = w.const(1)
     u = w(one + x, "u")
     lost = w(w.select(x > one, one - (u - x), x - (u - one)), "lost")
@@ -232,7 +236,7 @@ _TWO_OVER_PI = 0.6366197723675814
 
 
 def _reduce_angle(w: Work, x: Expr) -> tuple[Expr, Expr]:
-    """r in w's dtype and the quadrant (an integer) with x = quadrant pi/2 + r; in float64."""
+    """Find r in w's dtype and the quadrant (an integer) with x = quadrant pi/2 + r; in float64."""
     d = Work(float64, w.fused)
     d.lets = w.lets
     wide = d(Cast(x, float64) if w.dtype == float32 else x)
@@ -288,7 +292,7 @@ def _no_nan(w: Work, x: Expr) -> Expr:
 
 
 def _log2_pair(w: Work, x: Expr) -> Pair:
-    """log2 of a positive float64 to about 2**-65.
+    """The base 2 logarithm of a positive float64 to about 2**-65.
 
     2 atanh(s) = 2 s + 2/3 s^3 + s^5 T(s^2), the first two terms in twice the precision.
     """

@@ -3,18 +3,22 @@
 Buffers of scope "global" share one workspace, each at a multiple of 64 bytes. Those of constant
 size whose lifetimes do not meet share memory: the largest are placed first, each at the lowest
 address that is free while it lives. What is allocated inside a parallel loop gets one slice for
-each thread, after all the rest. Buffers of scope "local" are registers or stack.
+each thread, after all the rest. Buffers of scope "local" are registers or stack, unless a parallel
+loop stands inside their allocation: what several threads share must lie in the workspace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, Const, Expr, const_int
 from tensorc.ir.stmt import Allocate, Block, For, ForKind, If, Program, Stmt
-from tensorc.ir.walk import leaves, loads, written_buffers
+from tensorc.ir.walk import leaves, loads, walk_stmts, written_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ALIGNMENT = 64
 LOCAL_LIMIT = 256 * 1024  # Bytes of stack that one buffer may take.
@@ -49,11 +53,16 @@ class WorkspaceLayout:
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """An Allocate: its buffer, the number of lanes and whether a parallel loop are around it."""
+    """An Allocate: lanes around it, whether a parallel loop is around it, or inside."""
 
     buffer: Buffer
     copies: int
     per_thread: bool
+    shared: bool
+
+    @property
+    def is_stack(self) -> bool:
+        return self.buffer.scope == "local" and not self.shared
 
 
 def plan_memory(program: Program) -> WorkspaceLayout:
@@ -65,10 +74,10 @@ def plan_memory(program: Program) -> WorkspaceLayout:
     # A pass may have made two copies of a statement that allocates.
     sites = list({s.buffer: s for s in _sites(program.body, 1, False)}.values())
     for site in sites:
-        if site.buffer.scope == "local":
+        if site.is_stack:
             _check_local(site)
     lives = _lifetimes(program.body)
-    kept = [s for s in sites if s.buffer.scope != "local"]
+    kept = [s for s in sites if not s.is_stack]
     slots: dict[Buffer, Slot] = {}
     fixed = [s for s in kept if not s.per_thread and const_int(_bytes(s)) is not None]
     placed: list[tuple[_Site, int, int]] = []
@@ -94,7 +103,11 @@ def plan_memory(program: Program) -> WorkspaceLayout:
 def _sites(stmt: Stmt, lanes: int, threads: bool) -> list[_Site]:
     match stmt:
         case Allocate(buffer, body):
-            return [_Site(buffer, lanes, threads), *_sites(body, lanes, threads)]
+            shared = any(
+                isinstance(s, For) and s.kind is ForKind.PARALLEL for s in walk_stmts(body)
+            )
+            shared = shared and not threads
+            return [_Site(buffer, lanes, threads, shared), *_sites(body, lanes, threads)]
         case Block(stmts):
             return [site for s in stmts for site in _sites(s, lanes, threads)]
         case If(_, body, orelse):
@@ -207,8 +220,6 @@ def _lowest_gap(
 
 def _sharing(placed: Sequence[tuple[_Site, int, int]]) -> dict[Buffer, tuple[Buffer, ...]]:
     return {
-        a.buffer: tuple(
-            b.buffer for b, p, m in placed if b is not a and o < p + m and p < o + n
-        )
+        a.buffer: tuple(b.buffer for b, p, m in placed if b is not a and o < p + m and p < o + n)
         for a, o, n in placed
     }

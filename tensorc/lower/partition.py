@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tensorc.dtypes import bool_, int64
 from tensorc.ir.affine import Linear, linear, to_expr
@@ -24,6 +24,9 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import children, rewrite, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # How often a guarded part may be cut again by the loops inside it; bounds the size of the code.
 DEPTH = 2
@@ -113,7 +116,9 @@ def _ranges(loop: For, forms: list[Linear], fast: Stmt, slow: Stmt) -> Stmt:
     below = False
     for form in forms:
         c = form.coeffs[loop.var]
-        rest = to_expr(Linear({v: k for v, k in form.coeffs.items() if v is not loop.var}, form.const))
+        rest = to_expr(
+            Linear({v: k for v, k in form.coeffs.items() if v is not loop.var}, form.const)
+        )
         if c < 0:  # var <= rest / -c
             last = Binary(BinaryOp.FLOORDIV, rest, Const(-c))
             high = Binary(BinaryOp.MIN, high, Binary(BinaryOp.ADD, last, Const(1)))
@@ -230,7 +235,7 @@ def _nonnegative(atom: Compare) -> Linear | None:
 
 
 def _combined(a: Linear, b: Linear, factor: int, const: int) -> Linear:
-    """a + factor * b + const."""
+    """The form a + factor * b + const."""
     total = dict(a.coeffs)
     for var, c in b.coeffs.items():
         total[var] = total.get(var, 0) + factor * c

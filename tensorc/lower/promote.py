@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import Buffer, Expr, Load, const_int
-from tensorc.ir.stmt import Accumulate, Allocate, Block, For, ForKind, If, Program, Stmt, Store, block
+from tensorc.ir.stmt import (
+    Accumulate,
+    Allocate,
+    Block,
+    For,
+    ForKind,
+    If,
+    Program,
+    Stmt,
+    Store,
+    block,
+)
 from tensorc.ir.walk import loads, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Elements of accumulators that one reduction loop may keep at hand.
 LIMIT = 1024
@@ -112,7 +126,7 @@ def _rebuilt(
     locals_ = tuple(Buffer(f"{b.name}.acc", shape, b.dtype, "local") for b in leaf.buffers)
     inner: Stmt = replace(leaf, buffers=locals_, indices=places)
     for outer in reversed(path[:-1]):
-        inner = replace(outer, body=inner)  # type: ignore[type-var]
+        inner = _around(outer, inner)
     fetch: list[Stmt] = []
     put: list[Stmt] = []
     for buffer, local in zip(leaf.buffers, locals_, strict=True):
@@ -129,5 +143,10 @@ def _nest(stmts: Sequence[Stmt], around: Sequence[Stmt]) -> Stmt:
     """The statements inside copies of the kept loops, and guards."""
     result = block(stmts)
     for outer in reversed(around):
-        result = replace(outer, body=result)  # type: ignore[type-var]
+        result = _around(outer, result)
     return result
+
+
+def _around(outer: Stmt, body: Stmt) -> Stmt:
+    assert isinstance(outer, For | If), "a path holds loops and conditions"
+    return replace(outer, body=body)

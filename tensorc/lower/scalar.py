@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tensorc.dtypes import DType, float32, int32, int64
 from tensorc.ir.expr import (
@@ -17,6 +17,9 @@ from tensorc.ir.expr import (
     Var,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class Work:
     """Values of one float dtype, each computed once.
@@ -27,6 +30,7 @@ class Work:
     """
 
     def __init__(self, dtype: DType, fused: bool) -> None:
+        """Start with no value."""
         self.dtype = dtype
         self.fused = fused
         single = dtype == float32
@@ -35,6 +39,7 @@ class Work:
         self.lets: list[tuple[Var, Expr]] = []
 
     def __call__(self, value: Expr, name: str = "t") -> Expr:
+        """Name a value, so that it is computed once."""
         if isinstance(value, Const | Var):
             return value
         var = Var(f"{name}.{len(self.lets)}", value.dtype)
@@ -42,14 +47,17 @@ class Work:
         return var
 
     def done(self, result: Expr) -> Expr:
+        """`result` inside the Lets of all named values."""
         for var, value in reversed(self.lets):
             result = Let(var, value, result)
         return result
 
     def const(self, value: float) -> Const:
+        """A constant of the float dtype."""
         return Const(value, self.dtype)
 
     def int(self, value: int) -> Const:
+        """A constant of the integers with as many bits."""
         return Const(value, self.ints)
 
     def mad(self, a: Expr, b: Expr | float, c: Expr | float) -> Expr:
@@ -68,14 +76,17 @@ class Work:
         return result
 
     def select(self, cond: Expr, a: Expr | float, b: Expr | float) -> Expr:
+        """`a` where `cond` holds, else `b`."""
         x = self.const(a) if isinstance(a, float) else a
         y = self.const(b) if isinstance(b, float) else b
         return Select(cond, x, y)
 
     def bits(self, x: Expr) -> Expr:
+        """The bits of a float as an integer."""
         return Call("bitcast", (x,), self.ints)
 
     def from_bits(self, x: Expr) -> Expr:
+        """The float that has these bits."""
         return Call("bitcast", (x,), self.dtype)
 
     def power_of_two(self, n: Expr) -> Expr:
@@ -83,12 +94,12 @@ class Work:
         return self.from_bits((n + self.int(self.bias)) << self.int(self.mantissa))
 
     def scale(self, x: Expr, n: Expr) -> Expr:
-        """x * 2**n, rounded once: n may leave the range of exponents by as much again."""
+        """Scale x by 2**n, rounded once: n may leave the range of exponents by as much again."""
         half = self(n >> self.int(1), "half")
         return x * self.power_of_two(half) * self.power_of_two(n - half)
 
     def nearest(self, x: Expr, by: float) -> tuple[Expr, Expr]:
-        """x * by rounded to the nearest integer, as a float and as an integer.
+        """Round x * by to the nearest integer, as a float and as an integer.
 
         Adding 1.5 * 2**(p - 1) leaves the integer in the low bits of the sum; |x * by| must be
         below 2**(p - 3).
@@ -104,9 +115,11 @@ class Work:
         return self.from_bits(self.bits(magnitude) | (self.bits(sign) & top))
 
     def magnitude(self, x: Expr) -> Expr:
+        """The absolute value."""
         return Call("abs", (x,), self.dtype)
 
     def cast(self, x: Expr) -> Expr:
+        """An integer as a float."""
         return Cast(x, self.dtype)
 
 
@@ -123,18 +136,19 @@ class Pair:
     """
 
     def __init__(self, w: Work, high: Expr, low: Expr) -> None:
+        """`high` holds the sum rounded, `low` the rest."""
         self.w, self.high, self.low = w, high, low
 
     @staticmethod
     def of_sum(w: Work, a: Expr, b: Expr) -> Pair:
-        """a + b exactly."""
+        """The sum of a and b, exactly."""
         s = w(a + b)
         v = w(s - a)
         return Pair(w, s, w((a - (s - v)) + (b - v)))
 
     @staticmethod
     def of_product(w: Work, a: Expr, b: Expr) -> Pair:
-        """a * b exactly."""
+        """The product of a and b, exactly."""
         p = w(a * b)
         if w.fused:
             return Pair(w, p, w(w.mad(a, b, -p)))

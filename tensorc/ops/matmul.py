@@ -21,7 +21,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
     Leading dimensions broadcast. A vector on the left is a row, on the right a column, and its
     dimension is left out of the result. float16 and bfloat16 are multiplied and summed in float32
-    and rounded once; integers of fewer than 32 bits give int32 or uint32.
+    and rounded once; bools and integers of fewer than 32 bits give int32 or uint32.
 
     Raises:
         ShapeError: an operand without dimensions, or two values of k.

@@ -57,8 +57,9 @@ def reduce_axis(
 
 
 def _axes(axis: Axes) -> tuple[IterVar, ...]:
-    single = isinstance(axis, ExprBase | Buffer)  # Neither can be iterated over.
-    axes = (axis,) if single else tuple(axis)
+    if isinstance(axis, Buffer):  # It could not be iterated over either.
+        raise IRError(f"axis must be made by tc.reduce_axis, got {axis}")
+    axes = (axis,) if isinstance(axis, ExprBase) else tuple(axis)
     for a in axes:
         if not isinstance(a, IterVar) or not a.reduce:
             raise IRError(f"axis must be made by tc.reduce_axis, got {a}")

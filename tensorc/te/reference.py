@@ -113,7 +113,8 @@ class _Reference:
             table = dict(zip((*reducer.lhs, *reducer.rhs), (*total, *new), strict=True))
             return [r(dict(table)) for r in results]
 
-        def fold(env: Env) -> list[Scalar]:
+        def fold(outer: Env) -> list[Scalar]:
+            env = dict(outer)  # An outer fold may run over the same axis.
             total = [u(env) for u in identity]
 
             def loop(depth: int) -> None:

@@ -93,7 +93,7 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], Callable[..., Any]]] = 
     "stride": ((5,), (11,), lambda i: (2 * i + 1,)),
     "reversed": ((6,), (6,), lambda i: (5 - i,)),
     "reversed stride": ((4,), (9,), lambda i: (8 - 2 * i,)),
-    "broadcast": ((4, 3), (3,), lambda i, j: (j,)),
+    "broadcast": ((4, 3), (3,), lambda _, j: (j,)),
     "constant": ((4,), (3,), lambda _: (1,)),
     "upsampling": ((7,), (4,), lambda i: (i // 2,)),
     "circular": ((11,), (4,), lambda i: (i % 4,)),

@@ -54,8 +54,8 @@ def test_a_bitcast_is_named() -> None:
     a = placeholder((3,), name="a")
     same = compute((3,), lambda i: Call("bitcast", (a[i],), float32), name="B")
     assert refusal(same, a, placeholder((3,), name="s")) == (
-        "B: bitcast(float32, a[i]) has no derivative: bitcast reads bits; where zero is meant, wrap "
-        "it in stop_gradient"
+        "B: bitcast(float32, a[i]) has no derivative: bitcast reads bits; where zero is meant, "
+        "wrap it in stop_gradient"
     )
 
 

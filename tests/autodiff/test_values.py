@@ -341,3 +341,17 @@ def test_a_deep_chain_stays_linear() -> None:
     for _ in range(200):
         y = compute((2,), lambda i, y=y: y[i] * y[i] * 0.5, name="y")
     assert len(graph_of([grad(y, x, cotangent(y))]).computes) == 2 * 200 - 1
+
+
+@pytest.mark.parametrize("row", [[2.0, 3.0, 5.0], [0.0, 3.0, 5.0], [0.0, 0.0, 5.0]])
+def test_second_derivatives_of_a_product_are_right_at_zeros(row: list[float]) -> None:
+    x, k = placeholder((3,), "float64", name="x"), te.reduce_axis(3, "k")
+    (dx,) = grad(compute((), lambda: te.prod(x[k], k), name="P"), [x])
+    weights = placeholder((3,), "float64", name="w")
+    product = grad(dx, x, seed=weights)
+    w = np.array([1.0, -2.0, 0.5])
+    (found,) = evaluate([product], {x: np.array(row), weights: w})
+    hessian = np.array(
+        [[0.0 if i == j else row[3 - i - j] for j in range(3)] for i in range(3)]
+    )
+    np.testing.assert_allclose(found, hessian @ w)

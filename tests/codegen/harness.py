@@ -16,7 +16,7 @@ from tensorc.lower.memory import plan_memory
 from tensorc.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -76,14 +76,12 @@ class Kernel:
         dims = [named[d.name] for d in self.program.dims]
         return int(self.size((ctypes.c_int64 * max(1, len(dims)))(*dims), threads))
 
-    def __call__(
-        self, arrays: Mapping[str, Array], threads: int = 1
-    ) -> tuple[int, list[int]]:
+    def __call__(self, arrays: Mapping[str, Array], threads: int = 1) -> tuple[int, list[int]]:
         tensors = [tensor(arrays[p.buffer.name]) for p in self.program.params]
         return self.call(tensors, arrays, threads)
 
     def call(
-        self, tensors: list[DLTensor | None], arrays: Mapping[str, Array], threads: int = 1
+        self, tensors: Sequence[DLTensor | None], arrays: Mapping[str, Array], threads: int = 1
     ) -> tuple[int, list[int]]:
         pointers = (ctypes.c_void_p * max(1, len(tensors)))(
             *(ctypes.addressof(t) if t is not None else None for t in tensors)
@@ -108,7 +106,7 @@ class Kernel:
         for param in self.program.params:
             if param.buffer.name not in named:
                 shape = [
-                    dims[s.name] if hasattr(s, "name") else s.value  # type: ignore[union-attr]
+                    dims[s.name] if hasattr(s, "name") else int(s.value)  # type: ignore[union-attr]
                     for s in param.buffer.shape
                 ]
                 named[param.buffer.name] = garbage(shape, param.buffer.dtype.numpy)

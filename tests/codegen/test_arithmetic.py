@@ -125,7 +125,7 @@ def test_conversions_to_every_dtype(source: DType, target: Target | None) -> Non
 def test_narrow_floats_round_as_numpy_does(name: str, target: Target | None) -> None:
     rng = np.random.default_rng(1)
     bits = rng.integers(0, 2**32, 4096, dtype=np.uint64).astype(np.uint32)
-    near = (np.arange(65536, dtype=np.uint32) << 16 | rng.integers(0, 3, 65536, dtype=np.uint32))
+    near = np.arange(65536, dtype=np.uint32) << 16 | rng.integers(0, 3, 65536, dtype=np.uint32)
     half = rng.uniform(-7e4, 7e4, 4096).astype(np.float32) * np.float32(2.0) ** rng.integers(
         -30, 1, 4096
     ).astype(np.float32)
@@ -139,8 +139,6 @@ program f(A: in float32[{len(a)}], B: out {name}[{len(a)}], C: out float32[{len(
       B[i * 8 + j] = {name}(A[i * 8 + j])
       C[i * 8 + j] = float32({name}(A[i * 8 + j]))
 """
-
-
 
     got = Kernel(parse(text), target).run(A=a)
     with np.errstate(all="ignore"):

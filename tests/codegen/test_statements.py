@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegen.programs import check
+
+if TYPE_CHECKING:
+    from codegen.harness import Array
 
 SIZES = st.integers(0, 21)
 few = settings(max_examples=8, deadline=None)
@@ -164,7 +169,7 @@ program count(I: in int64[16], V: in float32[16], C: inout float32[4]):
     C[I[k]] += V[k]
 """
     rng = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Array] = {
         "I": rng.integers(0, 4, 16),
         "V": rng.standard_normal(16).astype(np.float32),
         "C": np.zeros(4, np.float32),
@@ -248,7 +253,7 @@ program mm(A: in float32[m, k], B: in float32[k, n], C: out float32[m, n]) dims(
           for b in vectorized(8):
             if i * 4 + a < m and j * 8 + b < n:
               C[i * 4 + a, j * 8 + b] += A[i * 4 + a, kk] * B[kk, j * 8 + b]
-"""  # noqa: E501
+"""
     check(text, m=m, k=k, n=n, rtol=1e-6)
 
 

@@ -124,8 +124,10 @@ def expressions(
     """
     known = scope.of(dtype)
     if depth == 0 or draw(st.integers(0, 5)) == 0:
-        return draw(st.sampled_from(known)) if known and draw(st.booleans()) else draw(
-            constants(dtype)
+        return (
+            draw(st.sampled_from(known))
+            if known and draw(st.booleans())
+            else draw(constants(dtype))
         )
 
     def part(of: DType = dtype, inner: Scope = scope) -> Expr:
@@ -150,7 +152,9 @@ def expressions(
             return kind(part(bool_), part(), part())
         case "let":
             var = Var(f"v{depth}", draw(st.sampled_from([dtype, int64])))
-            return Let(var, part(var.dtype), part(inner=Scope((*scope.variables, var), scope.loads)))
+            return Let(
+                var, part(var.dtype), part(inner=Scope((*scope.variables, var), scope.loads))
+            )
         case _:
             sources = [d for d in (bool_, int8, int32, int64, uint8) if d != dtype]
             sources += [d for d in (float32, float64) if d != dtype and not dtype.is_int]
@@ -169,7 +173,9 @@ def value_of(dtype: DType, rng: np.random.Generator) -> Any:
             value = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, *rng.normal(size=6)])
             return scalars.scalar(float(value), dtype)
         small, wide = int(rng.integers(-3, 9)), int(rng.integers(-(2**63), 2**63 - 1))
-        return scalars.scalar(bool(small % 2) if dtype.is_bool else int(rng.choice([small, wide])), dtype)
+        return scalars.scalar(
+            bool(small % 2) if dtype.is_bool else int(rng.choice([small, wide])), dtype
+        )
 
 
 # --- programs ------------------------------------------------------------------------------------
@@ -201,8 +207,10 @@ def nests(draw: DrawFn, shape: tuple[Expr, ...]) -> Nest:
     loops, indices = [], []
     for name, extent in zip("ij", shape, strict=False):
         var, start = Var(name), Const(draw(st.sampled_from([0, 0, 0, 3])), int64)
-        kind = draw(st.sampled_from(ForKind)) if isinstance(extent, Const) else draw(
-            st.sampled_from([ForKind.SERIAL, ForKind.PARALLEL])
+        kind = (
+            draw(st.sampled_from(ForKind))
+            if isinstance(extent, Const)
+            else draw(st.sampled_from([ForKind.SERIAL, ForKind.PARALLEL]))
         )
         loops.append((var, start, extent, kind))
         indices.append(var if start.value == 0 else var - start)
@@ -261,9 +269,7 @@ def programs(
     k = Var("k")
     names = ["all", "any"] if dtype.is_bool else ["sum", "prod", "max", "min"]
     reducer = builtin(draw(st.sampled_from(names)), dtype)
-    step = Accumulate(
-        reducer, (out,), fold.indices, (value(inside(fold, (temp, out), [k])),)
-    )
+    step = Accumulate(reducer, (out,), fold.indices, (value(inside(fold, (temp, out), [k])),))
     extent = draw(sizes)
     second = fold.around(
         block([Store(out, fold.indices, reducer.identity[0]), For(k, zero(), extent, step)])
@@ -298,8 +304,8 @@ def arrays_for(program: Program, n: int = 3, seed: int = 0) -> Arrays:
         buffer = param.buffer
         sizes = [substitute(s, {d: Const(n, d.dtype) for d in program.dims}) for s in buffer.shape]
         shape = tuple(int(s.value) for s in sizes if isinstance(s, Const))
-        numbers = rng.integers(0, 9, size=shape) if not buffer.dtype.is_float else rng.normal(
-            size=shape
+        numbers = (
+            rng.integers(0, 9, size=shape) if not buffer.dtype.is_float else rng.normal(size=shape)
         )
         result[buffer.name] = np.asarray(numbers).astype(buffer.dtype.numpy)
     return result

@@ -16,7 +16,7 @@ from tensorc.ir.expr import (
     Compare,
     CompareOp,
     Const,
-    ExprBase,
+    Expr,
     Let,
     Load,
     Reduce,
@@ -36,6 +36,7 @@ from tensorc.ir.expr import (
     maximum,
     where,
 )
+from tensorc.ir.printer import show
 from tensorc.ir.reducers import builtin
 from tensorc.ir.stmt import (
     Accumulate,
@@ -104,7 +105,7 @@ ONE = Const(1.0, float32)
         (X % 2.0, "x - floor(x / 2.0) * 2.0", float32),
         (I == J, "i == j", bool_),
         (I != 1, "i != 1", bool_),
-        (2 < I, "i > 2", bool_),
+        (I > 2, "i > 2", bool_),
         (I <= X, "float32(i) <= x", bool_),
         (I >= 0, "i >= 0", bool_),
         (maximum(X, 0), "max(x, 0.0)", float32),
@@ -120,8 +121,8 @@ ONE = Const(1.0, float32)
         (cast(const(1.5, float32), "int32"), "cast(int32, 1.5)", int32),
     ],
 )  # fmt: skip
-def test_an_operator_promotes_its_operands(expr: ExprBase, text: str, dtype: DType) -> None:
-    assert (str(expr), expr.dtype) == (text, dtype)
+def test_an_operator_promotes_its_operands(expr: Expr, text: str, dtype: DType) -> None:
+    assert (show(expr), expr.dtype) == (text, dtype)
 
 
 def line_here() -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -34,7 +34,9 @@ from tensorc.ir.expr import (
 from tensorc.ir.interp import evaluate, run
 from tensorc.ir.parser import parse
 from tensorc.ir.reducers import builtin
-from tensorc.ir.stmt import Program
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Program
 
 X, Y = Var("x", float32), Var("y", float32)
 

@@ -106,9 +106,7 @@ def test_comments_blank_lines_and_common_indentation_are_ignored() -> None:
               # Deeper than the rest.
               A[i] = i  # Its body.
     """
-    assert show(parse(text)) == (
-        "program p(A: out int64[4]):\n  for i in range(4):\n    A[i] = i"
-    )
+    assert show(parse(text)) == ("program p(A: out int64[4]):\n  for i in range(4):\n    A[i] = i")
 
 
 def test_a_range_of_two_constants_is_a_constant_extent() -> None:
@@ -207,7 +205,7 @@ def test_mangled_text_gives_a_parse_error_or_a_program(data: st.DataObject) -> N
     text = EVERY_STATEMENT
     at = data.draw(st.integers(0, len(text)))
     length = data.draw(st.integers(0, 6))
-    insert = data.draw(st.text("()[]:,.=+-*<>0e9 \n\"#iAnot", max_size=3))
+    insert = data.draw(st.text('()[]:,.=+-*<>0e9 \n"#iAnot', max_size=3))
     try:
         program = parse(text[:at] + insert + text[at + length :])
     except ParseError as error:

@@ -20,8 +20,6 @@ from tensorc.ir.expr import (
     Reduce,
     Reducer,
     Select,
-    Unary,
-    UnaryOp,
     Var,
     as_expr,
     call,
@@ -110,9 +108,7 @@ def test_operators_print_with_the_fewest_parentheses(expr: Expr, text: str) -> N
         (1.5, bfloat16, "bfloat16(1.5)"),
     ],
 )
-def test_constants_print_with_what_their_dtype_needs(
-    value: float, dtype: type, text: str
-) -> None:
+def test_constants_print_with_what_their_dtype_needs(value: float, dtype: type, text: str) -> None:
     assert str(Const(value, dtype)) == text  # type: ignore[arg-type]
 
 

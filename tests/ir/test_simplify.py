@@ -49,8 +49,12 @@ from tensorc.ir.stmt import Program
 from tensorc.ir.verify import verify
 
 I, J, K, N = Var("i"), Var("j"), Var("k"), Var("n")
-X, Y, B, U, D = Var("x", float32), Var("y"), Var("b", const(True, "bool").dtype), Var("u", uint8), (
-    Var("d", float64)
+X, Y, B, U, D = (
+    Var("x", float32),
+    Var("y"),
+    Var("b", const(True, "bool").dtype),
+    Var("u", uint8),
+    (Var("d", float64)),
 )
 P = I < J
 A = Buffer("A", (as_expr(4),), float32)
@@ -131,7 +135,7 @@ def raw(op: BinaryOp, a: Expr, b: Expr) -> Expr:
         (const(0, "uint8") > U, "False"),
         (B == True, "b"),  # noqa: E712
         (B != True, "not b"),  # noqa: E712
-        (X == X, "x == x"),  # noqa: PLR0124
+        (X == X, "x == x"),
         (~(I < J), "i >= j"),
         (~(X < 1.0), "not x < 1.0"),
         (~(X == 1.0), "x != 1.0"),

@@ -118,9 +118,9 @@ def test_one_symbolic_step_serves_every_batch() -> None:
 
 
 def test_inference_reads_the_weights_as_they_are_now() -> None:
-    model = mlp(6, 5, 4)
-    (x, _), *_ = batches(1, 9, 6, 4)
-    logits = tc.compile(nn.inference_step(model, batch=9))
+    model = mlp(6, 5, 10)
+    (x, _), *_ = batches(1, 75, 6, 10)  # Whole vectors, and some examples more.
+    logits = tc.compile(nn.inference_step(model, batch=75))
     labels = tc.compile(nn.inference_step(model, batch=None, labels=True))
     for seed in (0, 1):
         model.initialize(seed)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tensorc.dtypes import as_dtype
-from tensorc.ir.expr import Dim, Expr, as_expr
+from tensorc.ir.expr import Dim, Expr, Var, as_expr
 from tensorc.ir.interp import evaluate as evaluate_expr
 from tensorc.ir.interp import run as interpret
 from tensorc.ir.parser import parse
@@ -53,7 +53,7 @@ def run(outputs: Sequence[Tensor], feeds: Feeds, backend: str = "interp") -> lis
     assert same(parse(show(program)), program), show(program)
     names = [p.buffer.name for p in program.params]
     arrays = dict(zip(names, (a.copy() for a in feeds.values()), strict=False))
-    env = {
+    env: dict[Var, Any] = {
         size: np.int64(n)
         for t, a in feeds.items()
         for size, n in zip(t.shape, a.shape, strict=True)

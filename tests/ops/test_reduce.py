@@ -19,7 +19,7 @@ from tensorc.te.tensor import dim, placeholder
 @st.composite
 def reductions(draw: Any, of: Any = shapes) -> tuple[tuple[int, ...], Any]:
     shape = draw(of)
-    kinds = [st.none()]
+    kinds: list[Any] = [st.none()]
     if shape:
         one = st.integers(-len(shape), len(shape) - 1)
         kinds += [one, st.sets(st.integers(0, len(shape) - 1)).map(tuple)]
@@ -161,7 +161,7 @@ def test_a_maximum_of_an_axis_of_size_0_is_refused() -> None:
 @pytest.mark.parametrize("name", ["max", "argmin"])
 def test_a_maximum_of_a_symbolic_axis_of_size_0_is_refused_at_the_call(name: str) -> None:
     t = placeholder((dim("n"),))
-    with pytest.raises(CheckFailed, match="an empty domain has no (max|argmin)"):
+    with pytest.raises(CheckFailed, match=f"an empty domain has no {name}"):
         run([getattr(ops, name)(t)], {t: np.zeros(0, np.float32)})
 
 

@@ -99,7 +99,7 @@ def test_slice_is_numpys_basic_indexing(
 ) -> None:
     index: list[Any] = []
     for n in shape:
-        kinds = [RANGE]
+        kinds: list[Any] = [RANGE]
         if n and not symbolic:
             kinds.append(st.integers(-n, n - 1))
         index.append(data.draw(st.one_of(kinds)))
@@ -241,7 +241,8 @@ def test_broadcast_to_is_numpys(backend: str) -> None:
         ),
         (
             lambda x: ops.concatenate([x, ops.transpose(x)]),
-            "concatenate along axis 0: shapes (2, 3) and (3, 2) must agree in every other dimension",
+            "concatenate along axis 0: shapes (2, 3) and (3, 2) must agree in every other "
+            "dimension",
         ),
         (
             lambda x: ops.stack([x, ops.transpose(x)]),

@@ -83,7 +83,8 @@ def test_one_output_comes_back_alone_and_updated_arguments_are_passed(library: P
     total, count = np.zeros(1), np.zeros((), np.int64)
     for i in range(1, 4):
         assert f(X, total, count) == i
-    assert (total[0], count[()]) == (18.0, 3)
+    assert total[0] == 18
+    assert count[()] == 3
     calls = np.zeros((), np.int64)
     for _ in range(2):
         assert f(X, total, count, out=calls) is calls

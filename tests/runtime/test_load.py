@@ -98,7 +98,18 @@ def test_a_library_without_the_symbols_is_refused(library: Path, tmp_path: Path)
 def test_a_library_linked_by_hand_is_taken_as_it_is(library: Path, tmp_path: Path) -> None:
     path = write_exported(tmp_path, library, BLEND)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"library": None}))
-    assert load(tmp_path, "blend")(2.0, X, 1)[1] == 3
+    np.testing.assert_array_equal(load(tmp_path, "blend")(2.0, X, 1)[0], 2 * X + 2)
+
+
+def test_threads_are_those_it_was_compiled_for_as_far_as_they_are_there(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_exported(tmp_path, library, BLEND)
+    for there, used in (("1", 1), ("2", 2), ("8", 3)):
+        monkeypatch.setenv("TENSORC_NUM_THREADS", there)
+        assert load(tmp_path, "blend")(2.0, X, 1)[1] == used
+    assert load(tmp_path, "blend", threads=5)(2.0, X, 1)[1] == 5
+    assert refusal(lambda: load(tmp_path, threads=0)) == "load: threads must be 1 or more, got 0"
 
 
 def test_code_for_another_machine_is_refused(library: Path, tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_an_access_that_leaves_is_refused_with_the_point() -> None:
     assert refusal((9,), lambda i: te.sum(B[i + K], K)) == (
         "B[i + k] leaves B: at i=8, k=2 the index of dimension 0 is 10, and its size is 10"
     )
-    assert refusal((3,), lambda i: B[-1]) == (
-        "B[-1] leaves B: at i=0 the index of dimension 0 is -1, and its size is 10"
+    assert refusal((3,), lambda _: B[-1]) == (
+        "B[-1] leaves B: at _=0 the index of dimension 0 is -1, and its size is 10"
     )
 
 
@@ -132,7 +132,7 @@ def test_a_guarded_index_is_checked_where_it_is_read_only() -> None:
     table = np.arange(20, dtype=np.float32).reshape(4, 5)
     interpret(program, {"T": table, "idx": np.array([-7, 2, 0], np.int32), "C": out})
     np.testing.assert_array_equal(out, [-1, 10, 0])
-    with pytest.raises(CheckFailed, match="index 4 of dimension 0 is outside 0 .. 3"):
+    with pytest.raises(CheckFailed, match=r"index 4 of dimension 0 is outside 0 \.\. 3"):
         interpret(program, {"T": table, "idx": np.array([0, 4, 0], np.int32), "C": out})
 
 

@@ -135,7 +135,7 @@ static inline const char *tensorc_error_name(int32_t code) {
   case TENSORC_WORKSPACE:
     return "workspace is null, too small or misaligned";
   case TENSORC_OVERLAP:
-    return "an argument that is written overlaps another one";
+    return "a written argument overlaps another";
   case TENSORC_CHECK_FAILED:
     return "a check on values failed";
   case TENSORC_DIM_TOO_SMALL:

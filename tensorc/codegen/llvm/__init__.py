@@ -5,8 +5,8 @@ from tensorc.codegen.llvm.jit import (
     assembly,
     compile_object,
     load_object,
-    optimized,
     openmp_runtime,
+    optimized,
 )
 from tensorc.codegen.llvm.module import emit_module
 

@@ -8,13 +8,16 @@ together. Otherwise: LLVM's gather and scatter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.arith import constant, plain, select
-from tensorc.codegen.llvm.builder import Builder
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.dtypes import DType, bool_
-from tensorc.ir.expr import Buffer
+
+if TYPE_CHECKING:
+    from tensorc.codegen.llvm.builder import Builder
+    from tensorc.ir.expr import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,5 +253,3 @@ def _to_memory(b: Builder, value: Val) -> str:
         there = b.vector("i8", value.varying)
         return b.op(f"zext {b.type_of(value)} {value.text} to {there}")
     return value.text
-
-

@@ -6,11 +6,15 @@ wraps, a shift by the width or more gives 0 (or -1 for a negative value shifted 
 
 from __future__ import annotations
 
-from tensorc.codegen.llvm.builder import Builder
+from typing import TYPE_CHECKING
+
 from tensorc.codegen.llvm.narrow import double_to_float_odd, is_narrow, rounded
 from tensorc.codegen.llvm.types import Val, literal, scalar_type
 from tensorc.dtypes import DType, bool_, float32
 from tensorc.ir.expr import BinaryOp, CompareOp, UnaryOp
+
+if TYPE_CHECKING:
+    from tensorc.codegen.llvm.builder import Builder
 
 _FLOAT_OPS = {
     BinaryOp.ADD: "fadd",
@@ -173,8 +177,8 @@ def _shift(b: Builder, op: BinaryOp, x: Val, y: Val) -> Val:
         return plain(b, name, x, constant(min(count, bits - 1), x.dtype))
     as_unsigned = Val(y.text, DType(unsigned, "u", bits), y.varying)
     most = Val(str(bits - 1), as_unsigned.dtype)
-    count = b.intrinsic("umin", x.dtype, (as_unsigned, most))
-    shifted = plain(b, name, x, count)
+    limited = b.intrinsic("umin", x.dtype, (as_unsigned, most))
+    shifted = plain(b, name, x, limited)
     if arithmetic:
         return shifted
     inside = compare(b, CompareOp.LE, as_unsigned, most)
@@ -210,10 +214,7 @@ def convert(b: Builder, x: Val, dtype: DType) -> Val:
         return rounded(b, wide, dtype)
     if dtype.bits == source.bits:
         return Val(x.text, dtype, x.varying)
-    if dtype.bits < source.bits:
-        name = "trunc"
-    else:
-        name = "sext" if source.kind == "i" else "zext"
+    name = "trunc" if dtype.bits < source.bits else "sext" if source.kind == "i" else "zext"
     return Val(b.op(f"{name} {here} {x.text} to {there}"), dtype, x.varying)
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.types import LANE, Key, Poly, Val, Value, number, scalar_type, symbol
 from tensorc.dtypes import DType, bool_, int64
-from tensorc.lower.features import Features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tensorc.lower.features import Features
 
 
 class Module:
     """What the functions of one module share: declarations, features, metadata numbers."""
 
     def __init__(self, features: Features) -> None:
+        """Start an empty module."""
         self.features = features
         self.declarations: dict[str, str] = {}
         self.globals: list[str] = []
         self.metadata: list[str] = []
 
     def declare(self, name: str, result: str, args: Sequence[str], linkage: str = "") -> str:
+        """Declare a function once; gives its name."""
         prefix = f"{linkage} " if linkage else ""
         self.declarations[name] = f"declare {prefix}{result} @{name}({', '.join(args)})"
         return name
@@ -40,6 +46,7 @@ class Builder:
     """
 
     def __init__(self, module: Module) -> None:
+        """Start an empty function."""
         self.module = module
         self.lines: list[str] = []
         self.entry: list[str] = []
@@ -54,13 +61,16 @@ class Builder:
     # --- text ------------------------------------------------------------------------------
 
     def fresh(self, hint: str = "") -> str:
+        """An SSA name that nothing else has."""
         self.count += 1
         return f"%{hint}{self.count}" if hint else f"%v{self.count}"
 
     def line(self, text: str) -> None:
+        """Append an instruction without a result."""
         self.lines.append("  " + text)
 
     def op(self, text: str) -> str:
+        """Append an instruction; gives the name of its result."""
         name = self.fresh()
         self.lines.append(f"  {name} = {text}")
         return name
@@ -74,50 +84,61 @@ class Builder:
         return str(found)
 
     def label(self, name: str) -> None:
+        """Open the block of that label."""
         self.lines.append(f"{name[1:]}:")
         self.current = name[1:]
 
     def new_label(self, hint: str) -> str:
+        """A label for a block to come."""
         return self.fresh(hint + ".")
 
     def jump(self, label: str) -> None:
+        """End the block, going to `label`."""
         self.line(f"br label {label}")
 
     def branch(self, cond: str, on_true: str, on_false: str) -> None:
+        """End the block, going by an i1."""
         self.line(f"br i1 {cond}, label {on_true}, label {on_false}")
 
     def alloca(self, type_: str, count: int = 1, align: int = 0) -> str:
+        """Stack space in the entry block, of `count` elements."""
         name = self.fresh("slot")
         array = f"[{count} x {type_}]" if count != 1 else type_
         self.entry.append(f"  {name} = alloca {array}" + (f", align {align}" if align else ""))
         return name
 
     def body(self) -> list[str]:
+        """All lines of the function, the entry block first."""
         return ["entry:", *self.entry, *self.lines]
 
     # --- scopes ----------------------------------------------------------------------------
 
     @contextmanager
     def scope(self) -> Iterator[None]:
+        """Within, caches are new on top of those outside."""
         self.caches.append({})
         yield
         self.caches.pop()
 
     def cached(self, key: object) -> object | None:
+        """What is remembered under `key` in the open scopes."""
         for cache in reversed(self.caches):
             if key in cache:
                 return cache[key]
         return None
 
     def remember(self, key: object, value: object) -> None:
+        """Cache a value in the innermost scope."""
         self.caches[-1][key] = value
 
     # --- types and vectors -----------------------------------------------------------------
 
     def vector(self, element: str, varying: bool = True) -> str:
+        """The type of an element in every lane, or of one."""
         return f"<{self.lanes} x {element}>" if varying else element
 
     def type_of(self, value: Val) -> str:
+        """The LLVM type of a value."""
         return self.vector(scalar_type(value.dtype), value.varying)
 
     def splat(self, value: Val) -> Val:
@@ -161,9 +182,11 @@ class Builder:
         return symbol(name)
 
     def as_val(self, value: Value) -> Val:
+        """A value in a register."""
         return self.integer(value) if isinstance(value, Poly) else value
 
     def as_poly(self, value: Value) -> Poly:
+        """An int64 value as a polynomial."""
         if isinstance(value, Poly):
             return value
         assert value.dtype == int64, f"{value.dtype} is not an index"
@@ -172,6 +195,7 @@ class Builder:
         return self.named(value.text, varying=value.varying)
 
     def is_varying(self, poly: Poly) -> bool:
+        """Whether `poly` may differ between lanes."""
         return any(name in self.varying for key in poly.terms for name in key)
 
     def lane_stride(self, poly: Poly) -> int | None:
@@ -185,6 +209,7 @@ class Builder:
         return stride
 
     def uniform_part(self, poly: Poly) -> Poly:
+        """`poly` less its lane number: the value in lane 0, if the stride is constant."""
         return Poly({k: c for k, c in poly.terms.items() if LANE not in k})
 
     def integer(self, poly: Poly) -> Val:
@@ -277,6 +302,7 @@ class Builder:
     # --- conditions ------------------------------------------------------------------------
 
     def all_true(self) -> Val:
+        """The mask with every lane on."""
         return Val("splat (i1 true)", bool_, True)
 
     def both(self, a: Val | None, b: Val) -> Val:
@@ -288,6 +314,7 @@ class Builder:
         return Val(text, bool_, x.varying)
 
     def negated(self, a: Val) -> Val:
+        """Not `a`."""
         if not a.varying and a.is_literal:
             return Val("false" if a.text == "true" else "true", bool_)
         ones = "splat (i1 true)" if a.varying else "true"
@@ -313,5 +340,6 @@ class Builder:
         return Val(self.op(f"call {type_} @{full}({', '.join(texts)})"), dtype, varying)
 
     def suffix(self, element: str, varying: bool) -> str:
+        """How LLVM names a type in an intrinsic's name."""
         name = {"float": "f32", "double": "f64", "ptr": "p0"}.get(element, element)
         return f"v{self.lanes}{name}" if varying else name

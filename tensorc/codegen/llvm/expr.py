@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm import arith
 from tensorc.codegen.llvm.access import Mask, Place, load
-from tensorc.codegen.llvm.builder import Builder
 from tensorc.codegen.llvm.intrinsics import intrinsic
 from tensorc.codegen.llvm.types import Poly, Val, Value, number
 from tensorc.dtypes import bool_, int64
@@ -32,18 +31,23 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.walk import walk
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tensorc.codegen.llvm.builder import Builder
+
 _POLY_OPS = {
     BinaryOp.ADD: Poly.__add__,
     BinaryOp.SUB: Poly.__sub__,
     BinaryOp.MUL: Poly.__mul__,
 }
-_FOLD = {
+_FOLD: dict[BinaryOp, Callable[[int, int], int]] = {
     BinaryOp.FLOORDIV: lambda a, b: a // b if b else 0,
     BinaryOp.MOD: lambda a, b: a % b if b else 0,
     BinaryOp.MIN: min,
     BinaryOp.MAX: max,
 }
-_HOLDS = {
+_HOLDS: dict[CompareOp, Callable[[int, int], bool]] = {
     CompareOp.EQ: lambda a, b: a == b,
     CompareOp.NE: lambda a, b: a != b,
     CompareOp.LT: lambda a, b: a < b,
@@ -63,6 +67,7 @@ class ExprEmitter:
     """
 
     def __init__(self, b: Builder) -> None:
+        """Start with nothing bound."""
         self.b = b
         self.env: dict[Var, Value] = {}
         self.places: dict[Buffer, Place] = {}
@@ -90,6 +95,7 @@ class ExprEmitter:
         self.mask = outer
 
     def val(self, expr: Expr) -> Val:
+        """The value of `expr` in a register."""
         return self.b.as_val(self.value(expr))
 
     def poly(self, expr: Expr) -> Poly:
@@ -100,6 +106,7 @@ class ExprEmitter:
         return self.b.as_poly(value)
 
     def offset(self, place: Place, indices: tuple[Expr, ...]) -> Poly:
+        """The element offset of an access to `place`."""
         return place.offset(tuple(self.poly(i) for i in indices), self.b.lanes)
 
     def narrowed(self, cond: Val, *, some: bool) -> Mask:
@@ -174,8 +181,10 @@ class ExprEmitter:
         return arith.binary(self.b, op, x, y)
 
     def _compare(self, op: CompareOp, x: Value, y: Value) -> Val:
-        if isinstance(x, Poly) and isinstance(y, Poly) and None not in (x.const, y.const):
-            return arith.constant(_HOLDS[op](x.const, y.const), bool_)
+        if isinstance(x, Poly) and isinstance(y, Poly):
+            a, c = x.const, y.const
+            if a is not None and c is not None:
+                return arith.constant(_HOLDS[op](a, c), bool_)
         return arith.compare(self.b, op, self.b.as_val(x), self.b.as_val(y))
 
     # --- lazy choice -----------------------------------------------------------------------

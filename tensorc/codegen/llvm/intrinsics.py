@@ -5,12 +5,16 @@ The transcendental ones never get here: `lower.math` wrote them out.
 
 from __future__ import annotations
 
-from tensorc.codegen.llvm.arith import plain, compare, constant, convert, fused_multiply_add, select
-from tensorc.codegen.llvm.builder import Builder
+from typing import TYPE_CHECKING
+
+from tensorc.codegen.llvm.arith import compare, constant, convert, fused_multiply_add, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, rounded, widen
 from tensorc.codegen.llvm.types import Val, scalar_type
 from tensorc.dtypes import DType, bool_, float64
 from tensorc.ir.expr import CompareOp
+
+if TYPE_CHECKING:
+    from tensorc.codegen.llvm.builder import Builder
 
 _ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven"}
 

@@ -7,15 +7,24 @@ import ctypes.util
 import itertools
 import struct
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
 from tensorc.errors import CompileError
-from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from tensorc.target import Target
 
 WEAK = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
-_OPENMP = ("libgomp.so.1", "libomp.so.5", "libomp.so", "libiomp5.so", "libgomp.dylib", "libomp.dylib")
+_OPENMP = (
+    "libgomp.so.1",
+    "libomp.so.5",
+    "libomp.so",
+    "libiomp5.so",
+    "libgomp.dylib",
+    "libomp.dylib",
+)
 _MATH = ("fma", "fmaf")
 _SYMBOL_TABLE = 2
 _GLOBAL_FUNCTION = 0x12  # Binding global, type function.
@@ -103,7 +112,7 @@ def openmp_runtime() -> ctypes.CDLL | None:
 def _imports() -> dict[str, int]:
     """Addresses of what an object may refer to; 0 for a weak symbol that is not there."""
     runtime = openmp_runtime()
-    found = {name: 0 for name in WEAK}
+    found = dict.fromkeys(WEAK, 0)
     if runtime is not None:
         found = {name: _address(runtime, name) for name in WEAK}
     process = ctypes.CDLL(ctypes.util.find_library("m") or None)
@@ -128,6 +137,7 @@ class LoadedCode:
     """Machine code in this process, for as long as the object lives."""
 
     def __init__(self, tracker: Any) -> None:
+        """Keep what owns the code."""
         self._tracker = tracker
 
     def address(self, symbol: str) -> int:

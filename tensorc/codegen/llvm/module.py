@@ -10,27 +10,30 @@ in one parallel region (`GOMP_parallel`, weak: where no runtime is linked, the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.access import Place
 from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.entry import (
-    HELPERS,
-    TENSOR,
     emit_entry,
     emit_workspace_size,
     function,
 )
+from tensorc.codegen.llvm.helpers import HELPERS, TENSOR
 from tensorc.codegen.llvm.jit import target_machine
 from tensorc.codegen.llvm.region import RegionEmitter, has_parallel, leading_checks
 from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, number
-from tensorc.ir.expr import Buffer
 from tensorc.ir.stmt import Check, Program, Role, Stmt, block
 from tensorc.ir.walk import walk_stmts
 from tensorc.lower.features import features
-from tensorc.lower.memory import WorkspaceLayout
-from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.ir.expr import Buffer
+    from tensorc.lower.memory import WorkspaceLayout
+    from tensorc.target import Target
 
 
 def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> str:
@@ -41,8 +44,7 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> st
     """
     module = Module(features(target))
     checks = {
-        id(s): i
-        for i, s in enumerate(x for x in walk_stmts(program.body) if isinstance(x, Check))
+        id(s): i for i, s in enumerate(x for x in walk_stmts(program.body) if isinstance(x, Check))
     }
     emit = _Functions(module, program, layout, checks)
     text = [emit_workspace_size(module, program, layout)]
@@ -133,7 +135,8 @@ class _Functions:
         b.label("%leave")
         b.line("ret void")
         b.entry.append("  br label %start")
-        head = f"define internal void @{self.name}.{name}({', '.join(self._formals())}) noinline nounwind"
+        formals = ", ".join(self._formals())
+        head = f"define internal void @{self.name}.{name}({formals}) noinline nounwind"
         return function(head, b.body())
 
     def _place(self, e: StmtEmitter, buffer: Buffer, pointer: str, private: bool) -> Place:
@@ -226,4 +229,3 @@ class _Functions:
         self._call(b, "body", numbers[0], numbers[1], "%status")
         b.line("ret void")
         return function(f"define internal void @{self.name}.thread(ptr %context)", b.body())
-

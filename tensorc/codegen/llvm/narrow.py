@@ -7,9 +7,13 @@ float16 in hardware, LLVM's own instructions are used.
 
 from __future__ import annotations
 
-from tensorc.codegen.llvm.builder import Builder
+from typing import TYPE_CHECKING
+
 from tensorc.codegen.llvm.types import Val, literal
 from tensorc.dtypes import DType, float32
+
+if TYPE_CHECKING:
+    from tensorc.codegen.llvm.builder import Builder
 
 
 def is_narrow(dtype: DType) -> bool:
@@ -27,20 +31,20 @@ class _Bits:
         self.f16, self.i1 = b.vector("half", varying), b.vector("i1", varying)
         self.varying = varying
 
-    def int(self, value: int) -> str:
+    def whole(self, value: int) -> str:
         value = value - (1 << 32) if value >> 31 else value
         return f"splat (i32 {value})" if self.varying else str(value)
 
-    def float(self, value: float) -> str:
+    def real(self, value: float) -> str:
         text = literal(value, float32)
         return f"splat (float {text})" if self.varying else text
 
     def i(self, op: str, x: str, y: str | int) -> str:
-        other = self.int(y) if isinstance(y, int) else y
+        other = self.whole(y) if isinstance(y, int) else y
         return self.b.op(f"{op} {self.i32} {x}, {other}")
 
     def f(self, op: str, x: str, y: str | float) -> str:
-        other = self.float(y) if isinstance(y, float) else y
+        other = self.real(y) if isinstance(y, float) else y
         return self.b.op(f"{op} {self.f32} {x}, {other}")
 
     def to_int(self, x: str) -> str:
@@ -98,13 +102,13 @@ def _round_half(t: _Bits, bits: str) -> str:
     twice = t.i("add", bits, bits)
     exponent = t.i("and", twice, 0xFF00_0000)
     low = t.i("icmp ult", exponent, 0x7100_0000)
-    bias = t.select(low, t.int(0x7100_0000), exponent)
+    bias = t.select(low, t.whole(0x7100_0000), exponent)
     anchor = t.to_float(t.i("add", t.i("lshr", bias, 1), 0x0780_0000))
     rounded = t.to_int(t.f("fadd", anchor, base))
     body = t.i("add", t.i("and", t.i("lshr", rounded, 13), 0x7C00), t.i("and", rounded, 0xFFF))
     is_nan = t.i("icmp ugt", twice, 0xFF00_0000)
     sign = t.i("lshr", t.i("and", bits, 0x8000_0000), 16)
-    return t.i("or", sign, t.select(is_nan, t.int(0x7E00), body))
+    return t.i("or", sign, t.select(is_nan, t.whole(0x7E00), body))
 
 
 def rounded(b: Builder, value: Val, dtype: DType) -> Val:
@@ -133,5 +137,3 @@ def double_to_float_odd(b: Builder, value: Val) -> Val:
     moved = t.select(short, t.i("add", bits, 1), t.i("sub", bits, 1))
     fix = b.op(f"and {t.i1} {inexact}, {even}")
     return Val(t.to_float(t.select(fix, moved, bits)), float32, value.varying)
-
-

@@ -10,14 +10,18 @@ thread 0 ran both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tensorc.codegen.llvm.stmt import StmtEmitter
-from tensorc.ir.expr import Buffer, Expr
-from tensorc.ir.stmt import Allocate, Block, Check, For, ForKind, If, Node, Stmt
+from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Node, Stmt, Store
 from tensorc.ir.walk import loads, walk_stmts
 from tensorc.lower.memory import WorkspaceLayout, touched, units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.codegen.llvm.stmt import StmtEmitter
+    from tensorc.ir.expr import Buffer, Expr
 
 
 def has_parallel(stmt: Stmt) -> bool:
@@ -70,6 +74,7 @@ class RegionEmitter:
         threads: str,
         done: Sequence[Stmt],
     ) -> None:
+        """Walk with `emitter`; `done` holds statements that ran before the region."""
         self.e = emitter
         self.b = emitter.b
         self.layout = layout
@@ -78,13 +83,14 @@ class RegionEmitter:
         self.pending = _Pending()
 
     def walk(self, stmt: Stmt) -> None:
+        """Emit `stmt` for all threads."""
         if any(stmt is d for d in self.done):
             return
         match stmt:
             case Block(stmts):
                 for s in stmts:
                     self.walk(s)
-            case Allocate(_, body):
+            case Allocate(buffer, body) if self._is_shared(buffer):
                 self.walk(body)
             case For(_, _, _, _, ForKind.PARALLEL) if not _has_check(stmt):
                 self._chunk(stmt)
@@ -166,19 +172,22 @@ class RegionEmitter:
             b.branch(b.op(f"icmp eq i32 {status}, 0"), go, e.failed)
             b.label(go)
 
+    def _is_shared(self, buffer: Buffer) -> bool:
+        return buffer.scope != "local" or buffer in self.layout.slots
+
     # --- barriers --------------------------------------------------------------------------
 
     def _before(self, node: Node, *, shared: bool) -> None:
         """A barrier where `node` touches what is pending, and `node` becomes pending."""
-        if isinstance(node, For | If | Check | Allocate | Block) or not hasattr(node, "dtype"):
-            reads, writes = touched(node)  # type: ignore[arg-type]
+        if isinstance(node, For | If | Store | Accumulate | Check | Allocate | Block):
+            reads, writes = touched(node)
         else:
             reads, writes = list(dict.fromkeys(x.buffer for x in loads(node))), []
         if self._conflict(reads, writes, shared):
             self._barrier()
         self.pending.note(
-            [r for r in reads if r.scope != "local"],
-            [w for w in writes if w.scope != "local"],
+            [r for r in reads if self._is_shared(r)],
+            [w for w in writes if self._is_shared(w)],
             shared,
         )
 
@@ -208,5 +217,3 @@ class RegionEmitter:
         b.jump(after)
         b.label(after)
         self.pending.clear()
-
-

@@ -7,24 +7,21 @@ the same in all lanes is a branch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm import arith
-from tensorc.codegen.llvm.access import Mask, Place, load, store
+from tensorc.codegen.llvm.access import Place, load, store
 from tensorc.codegen.llvm.expr import ExprEmitter
+from tensorc.codegen.llvm.helpers import CHECK_FAILED
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
-
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, CompareOp, Expr, Reducer, Var, const_int
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tensorc.codegen.llvm.builder import Builder
-
-CHECK_FAILED = 10
 
 
 class StmtEmitter(ExprEmitter):
@@ -36,11 +33,13 @@ class StmtEmitter(ExprEmitter):
     def __init__(
         self, b: Builder, checks: dict[int, int], status: str, error: str, failed: str
     ) -> None:
+        """Start with nothing bound."""
         super().__init__(b)
         self.checks = checks
         self.status, self.error, self.failed = status, error, failed
 
     def emit(self, stmt: Stmt) -> None:
+        """Emit one statement."""
         match stmt:
             case For():
                 self._for(stmt)
@@ -283,9 +282,7 @@ class StmtEmitter(ExprEmitter):
     def _fail(self, index: int, values: Sequence[Val]) -> None:
         b = self.b
         b.line(f"store i32 {CHECK_FAILED}, ptr {self.status}")
-        words = [str(index)]
-        for value in values[:3]:
-            words.append(self._as_word(value))
+        words = [str(index), *map(self._as_word, values[:3])]
         write = b.new_label("write")
         b.branch(b.op(f"icmp eq ptr {self.error}, null"), self.failed, write)
         b.label(write)

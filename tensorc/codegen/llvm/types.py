@@ -12,10 +12,13 @@ and what stays constant in unrolled code stays a constant.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from tensorc.dtypes import DType
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tensorc.dtypes import DType
 
 LANE = "lane"
 Key = tuple[str, ...]
@@ -32,6 +35,7 @@ class Val:
 
     @property
     def is_literal(self) -> bool:
+        """Whether it is a constant and no name."""
         return not self.text.startswith("%")
 
 
