@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import tensorc as tc
 from tensorc import nn, optim
-from tensorc.data import DataLoader, load_images
+from tensorc.data import DataLoader, load_digits, load_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,13 +182,19 @@ def main(arguments: list[str] | None = None) -> None:
     """Load, compile, train, test and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("mlp", "softmax"), default="mlp")
+    parser.add_argument(
+        "--data",
+        choices=("auto", "digits"),
+        default="auto",
+        help="digits: those of the package, even where MNIST is to be had",
+    )
     parser.add_argument("--epochs", type=int, help="by default as many as reach the goal")
     parser.add_argument("--batch", type=int, help="images a step")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of the shuffling")
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for results")
     parser.add_argument("--limit", type=int, help="train on so many images, and skip the goal")
     options = parser.parse_args(arguments)
-    images = load_images()
+    images = load_digits() if options.data == "digits" else load_images()
     console.print(f"data: {images}")
     settings = choose(images, options)
     if options.limit is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -168,7 +169,7 @@ class Signature:
     def _as_array(self, position: int, value: object) -> Array:
         """`value` as an array over its own memory; a number becomes a new one where that fits."""
         param, dtype = self.manifest.params[position], self.dtypes[position]
-        if isinstance(value, np.ma.MaskedArray):
+        if _is_masked(value):
             raise self._mismatch(position, "a masked array", {}, {}, "; fill it first")
         if isinstance(value, np.ndarray):
             return value if type(value) is np.ndarray else value.view(np.ndarray)
@@ -331,6 +332,12 @@ def _solve(size: Size, actual: int) -> int | None:
         return None
     n = (actual - zero) // (one - zero)
     return n if n >= 0 and sizes.evaluate(size, {name: n}) == actual else None
+
+
+def _is_masked(value: object) -> bool:
+    # NumPy imports this module only when someone names it, which takes milliseconds.
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def _dtype_text(dtype: np.dtype[Any]) -> str:

@@ -126,8 +126,6 @@ class CompiledFunction(Function):
             name = folder if not self._named and is_c_name(folder) else self.name
         if not is_c_name(name):
             raise CompileError(f"export: {name!r} cannot be the name of a C function; give name=")
-        if self.manifest.params and not self._state and any(p.state for p in self.manifest.params):
-            raise CompileError(f"export: {self.name} has no state yet: attach() it first")
         manifest, object_bytes = self.manifest, self._artifact.object
         if name != self.name:
             manifest = replace(manifest, name=name)

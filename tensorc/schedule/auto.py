@@ -11,6 +11,7 @@ Steps are only asked for, never forced: where one is refused, the nest stays as 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -67,9 +68,9 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     for stage in s.stages:
         found = stage_sites(s.program, stage)
         if any(isinstance(x.leaf, Accumulate) for x in found):
-            _attempt(s, lambda stage=stage: _reduction(s, stage, target))  # type: ignore[misc]
+            _attempt(s, partial(_reduction, s, stage, target))
         else:
-            _attempt(s, lambda stage=stage: _elementwise(s, stage, target))  # type: ignore[misc]
+            _attempt(s, partial(_elementwise, s, stage, target))
     return s
 
 
@@ -90,7 +91,7 @@ def _attempt(s: Schedule, steps: Callable[[], object]) -> bool:
 def _inline_all(s: Schedule) -> None:
     for buffer in _temporaries(s.program):
         if _worth_inlining(s.program, buffer):
-            _attempt(s, lambda name=buffer.name: s.inline(name))  # type: ignore[misc]
+            _attempt(s, partial(s.inline, buffer.name))
 
 
 def _temporaries(program: Program) -> list[Buffer]:
@@ -211,7 +212,7 @@ def _parallel(s: Schedule, loops: Sequence[Loop]) -> None:
         if found is None or found.kind is not ForKind.SERIAL:
             return
         if _extent(found) > 1:
-            _attempt(s, lambda loop=loop: s.parallel(loop))  # type: ignore[misc]
+            _attempt(s, partial(s.parallel, loop))
             return
 
 
@@ -261,7 +262,7 @@ def _reduction(s: Schedule, stage: str, target: Target) -> None:
         _pack(s, nest, rows, lane, outer, mr)
     if outer:
         s.cache_write(stage, outer[-1])
-        _finish_tile(s, outer[-1], lane_inner)
+        _finish_tile(s, outer[-1], lane_inner, lanes)
     work = prod(_extent(x) for x in (*nest.spatial, *nest.reduced))
     if work >= PARALLEL_WORK:
         _parallel(s, outer)
@@ -289,7 +290,7 @@ def _pack(s: Schedule, nest: _Nest, rows: For, lane: For, outer: Sequence[Loop],
             continue
         order = [*(x for x in range(use.buffer.ndim) if x != d), d]
         given = None if d == use.buffer.ndim - 1 else order
-        _attempt(s, lambda use=use, given=given: _packed(s, use, outer[-2], given))  # type: ignore[misc]
+        _attempt(s, partial(_packed, s, use, outer[-2], given))
 
 
 def _packed(s: Schedule, use: Load, at: Loop, order: Sequence[int] | None) -> None:
@@ -364,13 +365,17 @@ def _fit(n: int, lanes: int, most: int) -> int:
 
 
 def _efficiency(shape: tuple[int, int], m: int, n: int, lanes: int) -> float:
-    """The share of useful lanes, less the cost of loading operands into the tile."""
+    """The share of the peak that a tile can reach: full lanes, enough chains, no ragged edges."""
     mr, nv = shape
     width = nv * lanes
     useful = m * n / ((-(-m // mr) * mr) * (-(-n // width) * width))
-    arithmetic = mr * nv / (mr * nv + 0.3 * (mr + nv))
-    tails = (m % mr != 0) * 0.5 * mr / m + (n % width != 0) * 0.5 * width / n
-    return useful * arithmetic / (1 + tails)
+    chains = min(1.0, mr * nv / CHAINS)
+    ragged = RAGGED if m % mr or n % width else 1.0
+    return useful * chains * ragged
+
+
+CHAINS = 10  # Independent accumulators that keep two multiply-add pipes of latency 4 busy.
+RAGGED = 0.9  # What guarded tiles at the edges cost, in run time and compile time.
 
 
 def _split(s: Schedule, handle: Loop, loop: For, factor: int) -> tuple[list[Loop], list[Loop]]:
@@ -382,7 +387,7 @@ def _split(s: Schedule, handle: Loop, loop: For, factor: int) -> tuple[list[Loop
     return [outer], [inner]
 
 
-def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop]) -> None:
+def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop], lanes_wide: int) -> None:
     """Vectorize and unroll what stands inside the tile: initialisation, update, copy."""
     path = path_to(s.program.body, lambda x: isinstance(x, For) and x.var is around.var)
     assert path is not None, "the tile's loop stands in the program"
@@ -411,10 +416,19 @@ def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop]) -> None:
             done.add(loop.var)
             handle = Loop(s, name, loop.var)
             if is_lane and extent > 1:
-                if not _attempt(s, lambda handle=handle: s.vectorize(handle)):  # type: ignore[misc]
-                    continue
+                _attempt(s, partial(_vectors, s, handle, extent, lanes_wide))
             elif extent <= 16:
                 s.unroll(handle)
+
+
+def _vectors(s: Schedule, handle: Loop, extent: int, lanes: int) -> None:
+    """Run a loop as whole registers: lanes, and an unrolled loop over registers around them."""
+    if extent <= lanes:
+        s.vectorize(handle)
+        return
+    outer, inner = s.split(handle, lanes)
+    s.vectorize(inner)
+    s.unroll(outer)
 
 
 def _is_index(index: Expr, var: Var) -> bool:

@@ -105,7 +105,7 @@ def _sites(
 
 def parts(stmt: Stmt) -> tuple[Stmt, ...]:
     """The statements directly inside `stmt`."""
-    # By type, not by `match`: schedules walk programs all the time, and this is several times faster.
+    # By type, not by `match`: schedules walk programs all the time, and this is faster.
     kind = type(stmt)
     if kind is Block:
         return stmt.stmts  # type: ignore[union-attr]

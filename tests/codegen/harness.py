@@ -106,7 +106,7 @@ class Kernel:
         for param in self.program.params:
             if param.buffer.name not in named:
                 shape = [
-                    dims[s.name] if hasattr(s, "name") else int(s.value)  # type: ignore[union-attr]
+                    dims[s.name] if hasattr(s, "name") else int(s.value)  # type: ignore[union-attr, arg-type]
                     for s in param.buffer.shape
                 ]
                 named[param.buffer.name] = garbage(shape, param.buffer.dtype.numpy)

@@ -238,23 +238,23 @@ program mm(A: in float32[12, 20], B: in float32[20, 32], C: out float32[12, 32])
 
 
 @few
-@given(m=SIZES, k=st.integers(0, 9), n=SIZES)
-def test_a_tiled_matmul_with_symbolic_sizes(m: int, k: int, n: int) -> None:
+@given(m=SIZES, p=st.integers(0, 9), n=SIZES)
+def test_a_tiled_matmul_with_symbolic_sizes(m: int, p: int, n: int) -> None:
     text = """
-program mm(A: in float32[m, k], B: in float32[k, n], C: out float32[m, n]) dims(m >= 0, k >= 0, n >= 0):
+program m(A: in float32[m, p], B: in float32[p, n], C: out float32[m, n]) dims(m >= 0, p >= 0, n >= 0):
   for i in parallel((m + 3) // 4):
     for j in range((n + 7) // 8):
       for a in unrolled(4):
         for b in vectorized(8):
           if i * 4 + a < m and j * 8 + b < n:
             C[i * 4 + a, j * 8 + b] = 0.0
-      for kk in range(k):
+      for k in range(p):
         for a in unrolled(4):
           for b in vectorized(8):
             if i * 4 + a < m and j * 8 + b < n:
               C[i * 4 + a, j * 8 + b] += A[i * 4 + a, kk] * B[kk, j * 8 + b]
 """
-    check(text, m=m, k=k, n=n, rtol=1e-6)
+    check(text, m=m, p=p, n=n, rtol=1e-6)
 
 
 def test_shared_subexpressions_do_not_grow_the_text() -> None:

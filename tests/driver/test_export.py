@@ -104,8 +104,8 @@ def test_a_c_host_runs_the_step_bit_for_bit(tmp_path: Path) -> None:
         Record("loss", np.zeros((), np.float32), printed=True),
     ]
     write_tensors(tmp_path / "in", records, steps=5)
-    command = [host, tmp_path / "libstep.so", "step", tmp_path / "in", "2", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command: list[Path | str] = [host, tmp_path / "libstep.so", "step", tmp_path / "in", "2"]
+    done = subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     got = [float.fromhex(line.removeprefix("loss=")) for line in done.stdout.splitlines()]
     assert got == [float(f(x)) for x in batches]

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from tensorc.dtypes import DType
 
-I, J = Var("i"), Var("j")
+I, J = Var("i"), Var("j")  # noqa: E741
 X, D, H, U, B = (
     Var("x", float32),
     Var("d", float64),

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 X, Y = Var("x", float32), Var("y", float32)
 
 MATMUL = parse("""
-    program matmul(A: in float32[n, k], B: in float32[k, m], C: out float32[n, m]) dims(n >= 0, m >= 0, k >= 0):
+    program matmul(A: in float32[n, k], B: in float32[k, m], C: out float32[n, m])
+        dims(n >= 0, m >= 0, k >= 0):
       for i in parallel(n):
         for j in range(m):
           C[i, j] = 0.0

@@ -33,7 +33,7 @@ from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.reducers import builtin
 from tensorc.ir.stmt import Accumulate, Block, For, Param, Program, Role, Store, block, loop
 
-I, J, K, X = Var("i"), Var("j"), Var("k"), Var("x", float32)
+I, J, K, X = Var("i"), Var("j"), Var("k"), Var("x", float32)  # noqa: E741
 P, Q = I < J, J < K
 A = Buffer("A", (as_expr(4), as_expr(4)), float32)
 
@@ -50,7 +50,7 @@ A = Buffer("A", (as_expr(4), as_expr(4)), float32)
         (I * J % K, "i * j % k"),
         (-(I * J), "-(i * j)"),
         (-I * J, "-i * j"),
-        (-(-I), "--i"),
+        (-(-I), "--i"),  # noqa: B002
         (-const(4), "-(4)"),
         (-const(-4), "--4"),
         (I - -4, "i - -4"),

@@ -40,7 +40,7 @@ from tensorc.ir.verify import verify
 if TYPE_CHECKING:
     from tensorc.ir.expr import Expr
 
-I, J, X = Var("i"), Var("j"), Var("x", float32)
+I, J, X = Var("i"), Var("j"), Var("x", float32)  # noqa: E741
 FOUR = as_expr(4)
 A, B = Buffer("A", (FOUR,), float32), Buffer("B", (FOUR,), float32)
 ONE = Const(1.0, float32)
@@ -126,8 +126,8 @@ def test_a_broken_rule_is_refused(body: Stmt, message: str) -> None:
 def test_a_parameter_stands_once_and_is_global() -> None:
     with pytest.raises(IRError, match=r"^program p: parameter T is local$"):
         verify(Program("p", (Param(LOCAL, Role.OUT),), (), Block(())))
+    sized = Buffer("S", (J,), int32)
     with pytest.raises(IRError, match=r"^program p: j is not bound$"):
-        sized = Buffer("S", (J,), int32)
         verify(Program("p", (Param(sized, Role.OUT),), (), Block(())))
     with pytest.raises(IRError, match=r"^program p: j is no Dim$"):
         verify(Program("p", (), (J,), Block(())))  # type: ignore[arg-type]

@@ -45,7 +45,7 @@
 /* The version of this interface; a manifest states it as "abi". */
 #define TENSORC_ABI_VERSION 1
 
-/* DLPack's tensor, as in dlpack.h; a program may include both headers, in either order. */
+/* DLPack's tensor, as in dlpack.h. A program that needs more of DLPack includes dlpack.h first. */
 #if !defined(DLPACK_DLPACK_H_) && !defined(DLPACK_VERSION) && !defined(DLPACK_MAJOR_VERSION)
 #define DLPACK_DLPACK_H_
 #ifdef __cplusplus
