@@ -56,7 +56,7 @@ SETTINGS = {
     ("mlp", "mnist"): Settings(hidden=(512,), epochs=8, batch=128, lr=2e-3, goal=0.02),
     ("softmax", "mnist"): Settings(hidden=(), epochs=5, batch=128, lr=2e-3, goal=0.08),
     ("mlp", "digits"): Settings(hidden=(128,), epochs=40, batch=32, lr=2e-3, goal=0.05),
-    ("softmax", "digits"): Settings(hidden=(), epochs=20, batch=32, lr=1e-2, goal=0.05),
+    ("softmax", "digits"): Settings(hidden=(), epochs=40, batch=32, lr=1e-2, goal=0.05),
 }
 
 

@@ -49,22 +49,23 @@ def _quotas(own: Path, root: Path) -> list[float]:
     """
     folders = [root, root / "cpu"]
     for line in _read(own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        base = (
-            root if not controllers else root / "cpu" if "cpu" in controllers.split(",") else None
-        )
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        base = root / "cpu" if "cpu" in controllers.split(",") else None if controllers else root
         if base is not None:
             below = base / path.lstrip("/")
             folders += [f for f in (below, *below.parents) if f.is_relative_to(base)]
     found = []
     for folder in dict.fromkeys(folders):
-        quota, period = (_read(folder / "cpu.max").split() or ["max", "1"])[:2]
-        if quota.isdigit() and int(period) > 0:
-            found.append(int(quota) / int(period))
-        old = _read(folder / "cpu.cfs_quota_us").strip()
-        if old.isdigit():  # -1 means no limit.
-            found.append(int(old) / int(_read(folder / "cpu.cfs_period_us") or "100000"))
+        found += _ratio(*(*_read(folder / "cpu.max").split(), "", "")[:2])
+        old, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        found += _ratio(old.strip(), period.strip())
     return found
+
+
+def _ratio(quota: str, period: str) -> list[float]:
+    """One quota, or none: "max" and -1 say that there is no limit."""
+    known = quota.isdigit() and period.isdigit() and int(period) > 0
+    return [int(quota) / int(period)] if known else []
 
 
 def _read(path: Path) -> str:

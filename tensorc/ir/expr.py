@@ -56,6 +56,7 @@ class ExprBase:
 
     dtype: DType
     loc: Loc | None
+    __array_ufunc__ = None  # `np.float32(2) * expr` is ours to build.
 
     def __bool__(self) -> bool:
         raise IRError(

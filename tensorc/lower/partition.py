@@ -113,13 +113,14 @@ def _ranges(loop: For, forms: list[Linear], fast: Stmt, slow: Stmt) -> Stmt:
     start, end = loop.start, Binary(BinaryOp.ADD, loop.start, loop.extent)
     low: Expr = start
     high: Expr = end
-    below = False
+    below, above = False, False
     for form in forms:
         c = form.coeffs[loop.var]
         rest = to_expr(
             Linear({v: k for v, k in form.coeffs.items() if v is not loop.var}, form.const)
         )
         if c < 0:  # var <= rest / -c
+            above = True
             last = Binary(BinaryOp.FLOORDIV, rest, Const(-c))
             high = Binary(BinaryOp.MIN, high, Binary(BinaryOp.ADD, last, Const(1)))
         else:  # var >= -rest / c, rounded up
@@ -127,10 +128,12 @@ def _ranges(loop: For, forms: list[Linear], fast: Stmt, slow: Stmt) -> Stmt:
             first = Binary(BinaryOp.FLOORDIV, Binary(BinaryOp.SUB, Const(c - 1), rest), Const(c))
             low = Binary(BinaryOp.MAX, low, first)
     low = Binary(BinaryOp.MIN, low, end) if below else start
-    high = Binary(BinaryOp.MAX, high, low)
-    parts = [_part(loop, low, high, fast), _part(loop, high, end, slow)]
+    high = Binary(BinaryOp.MAX, high, low) if above else end
+    parts = [_part(loop, low, high, fast)]
     if below:
         parts.insert(0, _part(loop, start, low, slow))
+    if above:
+        parts.append(_part(loop, high, end, slow))
     return simplify(block(parts))
 
 

@@ -59,6 +59,14 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     step = f"cache_write({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
     inside = sites(loop.body)
+    for site in inside:
+        written = written_buffers(site.leaf)
+        if buffer in set(written) and len(written) > 1:
+            others = ", ".join(b.name for b in written if b is not buffer)
+            raise ScheduleError(
+                f"{step}: '{name}' is accumulated together with {others}, at one index; the parts "
+                "of a pair cannot be cached apart"
+            )
     if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
     box = touched_box(loop.body, buffer)

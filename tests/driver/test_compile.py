@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +21,7 @@ from tensorc.schedule.schedule import Schedule
 from tensorc.target import Target
 from tensorc.te.reduce import reduce_axis
 from tensorc.te.reduce import sum as tc_sum
-from tensorc.te.tensor import compute, placeholder
+from tensorc.te.tensor import Tensor, compute, placeholder
 
 
 def refusal(what: Any, **options: Any) -> str:
@@ -104,11 +109,45 @@ def test_a_name_and_threads_can_be_given() -> None:
         f()
 
 
-def test_a_reduction_over_threads_gives_one_result_however_many_there_are() -> None:
-    n = 256
+def matmul(n: int) -> Tensor:
     a, b = placeholder((n, n), name="A"), placeholder((n, n), name="B")
     k = reduce_axis(n, name="k")
-    c = compute((n, n), lambda i, j: tc_sum(a[i, k] * b[k, j], axis=k), name="C")
+    return compute((n, n), lambda i, j: tc_sum(a[i, k] * b[k, j], axis=k), name="C")
+
+
+def test_a_child_forked_after_a_parallel_call_does_not_wait_for_ever() -> None:
+    code = (
+        "import os, signal, numpy as np\n"
+        "from driver.test_compile import compile, matmul\n"
+        "f = compile(matmul(256), threads=2)\n"
+        "x = np.ones((256, 256), 'f')\n"
+        "want = f(x, x)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(30)\n"
+        "    os._exit(0 if np.array_equal(f(x, x), want) else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert np.array_equal(f(x, x), want)\n"
+    )
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(map(str, (root, root / "runtime", root / "tests")))
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_threads_compile_and_call_at_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        functions = list(pool.map(lambda i: compile(scale(float(i % 3))), range(12)))
+        results = list(pool.map(lambda f: f(X), functions))
+    for i, got in enumerate(results):
+        np.testing.assert_array_equal(got, np.float32(i % 3) * X)
+
+
+def test_a_reduction_over_threads_gives_one_result_however_many_there_are() -> None:
+    n, c = 256, matmul(256)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, n, n)).astype(np.float32)
     results = [compile(c, threads=t)(x, y) for t in (1, 2, 4)]

@@ -92,7 +92,8 @@ class Scope:
     loads: tuple[Load, ...] = ()
 
     def of(self, dtype: DType) -> list[Expr]:
-        return [e for e in (*self.variables, *self.loads) if e.dtype == dtype]
+        known: tuple[Expr, ...] = (*self.variables, *self.loads)
+        return [e for e in known if e.dtype == dtype]
 
 
 FREE = Scope((Var("i"), Var("j"), *(Var(f"x_{d.name}", d) for d in ALL_DTYPES)))
@@ -124,11 +125,9 @@ def expressions(
     """
     known = scope.of(dtype)
     if depth == 0 or draw(st.integers(0, 5)) == 0:
-        return (
-            draw(st.sampled_from(known))
-            if known and draw(st.booleans())
-            else draw(constants(dtype))
-        )
+        if draw(st.booleans()) and known:
+            return draw(st.sampled_from(known))
+        return draw(constants(dtype))
 
     def part(of: DType = dtype, inner: Scope = scope) -> Expr:
         return draw(expressions(of, inner, depth - 1, calls))
@@ -148,8 +147,8 @@ def expressions(
             names = [n for n in calls if dtype.is_float or INTRINSICS[n].domain != "float"]
             return Call(draw(st.sampled_from(names)), (part(),), dtype) if names else part()
         case "choice":
-            kind = draw(st.sampled_from([Select, Where]))
-            return kind(part(bool_), part(), part())
+            parts = (part(bool_), part(), part())
+            return Select(*parts) if draw(st.booleans()) else Where(*parts)
         case "let":
             var = Var(f"v{depth}", draw(st.sampled_from([dtype, int64])))
             return Let(
@@ -242,7 +241,8 @@ def programs(
     """
     dtype = draw(st.sampled_from(dtypes))
     n = Dim("n", lower=1)
-    sizes = st.sampled_from([n, Const(1, int64), Const(3, int64), Const(4, int64)])
+    choices: list[Expr] = [n, Const(1, int64), Const(3, int64), Const(4, int64)]
+    sizes = st.sampled_from(choices)
     shape = tuple(draw(st.lists(sizes, min_size=0, max_size=2)))
     source = Buffer("A", (n, *draw(st.lists(sizes, max_size=1))), dtype)
     index = Buffer("I", (n,), int32)

@@ -113,7 +113,7 @@ ONE = Const(1.0, float32)
         (call("exp", I), "exp(float32(i))", float32),
         (call("isnan", X), "isnan(x)", bool_),
         (call("abs", I), "abs(i)", int64),
-        (as_expr(S) + 1.0, "s[] + 1.0", float32),
+        (as_expr(S) + 1.0, "s[] + 1.0", float32),  # type: ignore[arg-type]
         (X.astype("int32"), "int32(x)", int32),
         (cast(X, "float32"), "x", float32),
         (cast(2, "float32"), "2.0", float32),
@@ -133,7 +133,7 @@ def line_here() -> int:
 
 
 def test_a_node_carries_the_users_line() -> None:
-    for made in (I + J, I < J, -I, I.astype("int8"), where(I < J, I, J), as_expr(S)):
+    for made in (I + J, I < J, -I, I.astype("int8"), where(I < J, I, J), as_expr(S)):  # type: ignore[arg-type]
         assert made.loc is not None
         assert made.loc.file == __file__
     expr, line = X * 2.0, line_here()
@@ -163,7 +163,7 @@ def test_constants_are_exact_for_their_dtype() -> None:
     assert not is_const(const(2), 3)
     assert not is_const(I)
     assert (const_int(const(7)), const_int(ONE), const_int(I)) == (7, None, None)
-    assert [str(s) for s in as_shape((3, np.int32(4), I))] == ["3", "4", "i"]
+    assert [str(s) for s in as_shape((3, np.int32(4), I))] == ["3", "4", "i"]  # type: ignore[arg-type]
     assert [str(s) for s in as_shape(5)] == ["5"]
 
 
@@ -183,8 +183,8 @@ ARGMAX = builtin("argmax", float32)
         (lambda: Unary(UnaryOp.NEG, B), DTypeError, "- of a bool: b"),
         (lambda: I**2, DTypeError, "i ** 2: an integer power is not defined; cast to a float"),
         (lambda: abs(B), DTypeError, "abs is not defined for bool: b"),
-        (lambda: I + A, IRError, "A has 2 dimensions: index it, as in A[i, j], or use tc.ops"),
-        (lambda: I + "1", DTypeError, "cannot use '1' of type str in an expression"),
+        (lambda: I + A, IRError, "A has 2 dimensions: index it, as in A[i, j], or use tc.ops"),  # type: ignore[operator]
+        (lambda: I + "1", DTypeError, "cannot use '1' of type str in an expression"),  # type: ignore[operator]
         (lambda: U + 256, DTypeError, "256 does not fit uint8 (0 to 255)"),
         (lambda: const(0.5), DTypeError, "0.5 is not an integer, and the dtype here is int64"),
         (lambda: const(2**63), DTypeError, "9223372036854775808 does not fit int64 "
@@ -204,7 +204,7 @@ ARGMAX = builtin("argmax", float32)
         (lambda: Buffer("T", (X,), float32), ShapeError, "T: a size must be an integer, got x"),
         (lambda: Buffer("T", (const(-1),), float32), ShapeError, "T: negative size -1 in shape"),
         (lambda: as_shape((3, -1)), ShapeError, "negative size -1 in shape (3, -1)"),
-        (lambda: as_shape((3, 0.5)), ShapeError, "shape ('3', '0.5'): 0.5 is not an integer size"),
+        (lambda: as_shape((3, 0.5)), ShapeError, "shape ('3', '0.5'): 0.5 is not an integer size"),  # type: ignore[arg-type]
         (lambda: as_shape(X), ShapeError, "a size must be an integer, got float32 x"),
         (lambda: Reducer("r", LHS, (), (ONE,), LHS), IRError, "reducer r: lhs, rhs, identity and "
          "result differ in length"),

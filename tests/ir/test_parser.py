@@ -18,7 +18,8 @@ from tensorc.ir.walk import free_vars, same, substitute
 EVERY_STATEMENT = """\
 reducer lse(a: float32, b: float32) identity (float32(-inf)) noncommutative = (max(a, b))
 reducer mean(s: float32, c: int64, t: float32, d: int64) identity (0.0, 0) nonempty = (s + t, c + d)
-program every(A: in float32[n, 16], B: out float32[n, 16], I: inout int64[n], P: inout int64[n, 16]) dims(n >= 0, m: int32 >= 1):
+program p(A: in float32[n, 16], B: out float32[n, 16], I: inout int64[n], P: inout int64[n, 16]) \
+dims(n >= 0, m: int32 >= 1):
   check I[0] < n, "row \\"{0}\\" of {1}\\n", (I[0], n)
   check n > 0, "nothing"
   alloc T.local: float32[16] local
@@ -154,7 +155,8 @@ HEAD = "program p(A: inout float32[4], I: in int64[4]) dims(n >= 0):\n"
         ("if not n:\n    pass", "line 2, column 6: 'not' takes a bool, got int64, at 'not'"),
         ("check n < 1", "line 2, column 14: expected ',', at end of line"),
         ("check n < 1, name", "line 2, column 16: expected a message in double quotes, at 'name'"),
-        ("alloc A: float32[4]\n    pass", "line 2, column 9: this name is in scope already, at 'A'"),
+        ("alloc A: float32[4]\n    pass", "line 2, column 9: this name is in scope already, at "
+         "'A'"),
         ("alloc T: float99[4]\n    pass", "line 2, column 12: expected a dtype, at 'float99'"),
         ("alloc T: float32[-4]\n    pass", "line 2, column 12: T: negative size -4 in shape, at "
          "'float32'"),
@@ -163,7 +165,8 @@ HEAD = "program p(A: inout float32[4], I: in int64[4]) dims(n >= 0):\n"
          "9223372036854775807), at '99999999999999999999'"),
         ("(A[0], I[1]) argmax= (1.0, 2)", "line 2, column 3: the components of one reduction have "
          "the same indices, at '('"),
-        ("pass\n    pass", "line 3, column 5: this is indented more than the line above, at 'pass'"),
+        ("pass\n    pass", "line 3, column 5: this is indented more than the line above, at "
+         "'pass'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_shown_with_its_place(body: str, message: str) -> None:

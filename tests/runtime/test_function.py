@@ -315,6 +315,7 @@ def test_threads_that_call_at_once_do_not_share_a_workspace(blend: Function) -> 
     assert wrong == []
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Since Python 3.12.
 def test_a_forked_child_runs_on_one_thread(blend: Function) -> None:
     bound = blend.bind(1.0, X, 1)
     assert blend(1.0, X, 1)[1] == 3

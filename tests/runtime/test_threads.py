@@ -75,6 +75,11 @@ def test_quotas_of_version_1_count(tmp_path: Path) -> None:
     assert quotas(tmp_path, "4:cpu,cpuacct:/g\n3:memory:/h\n", files) == [2.0]
 
 
+def test_files_of_another_form_are_no_limit(tmp_path: Path) -> None:
+    files = {"cpu.max": "", "a/cpu.max": "1000 0", "b/cpu.max": "many 100000"}
+    assert quotas(tmp_path, "0::/a\n0::/b\nnonsense\n", files) == []
+
+
 def test_no_group_is_no_limit(tmp_path: Path) -> None:
     assert threads._quotas(tmp_path / "none", tmp_path / "none") == []
 

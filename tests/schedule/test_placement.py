@@ -324,3 +324,23 @@ def test_cache_read_refuses_an_order_that_is_no_permutation() -> None:
     assert str(error.value) == (
         "cache_read(B, i): order (0, 0) is no permutation of the 2 dimensions of 'B'"
     )
+
+
+def test_cache_write_refuses_one_part_of_a_pair() -> None:
+    s = Schedule(
+        parse(
+            """program main(A: in float32[4, 5], V: out float32[4], P: out int64[4]):
+  for i in range(4):
+    V[i] = float32(-inf)
+    P[i] = 9
+    for k in range(5):
+      (V[i], P[i]) argmax= (A[i, k], k)
+"""
+        )
+    )
+    with pytest.raises(ScheduleError) as error:
+        s.cache_write("V", s["V"].loop("i"))
+    assert str(error.value) == (
+        "cache_write(V, i): 'V' is accumulated together with P, at one index; the parts of a pair "
+        "cannot be cached apart"
+    )
