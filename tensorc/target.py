@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 
 import llvmlite.binding as llvm
 
 from tensorc.errors import CompileError
+from tensorc_runtime.threads import available_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +67,6 @@ def host_features() -> str:
     """This machine's LLVM feature string, in a fixed order."""
     found: dict[str, bool] = dict(llvm.get_host_cpu_features())
     return ",".join(("+" if on else "-") + name for name, on in sorted(found.items()))
-
-
-def available_threads() -> int:
-    """The processors that this process may use: its affinity mask, limited by its cgroup."""
-    count = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
 # What an LLVM processor name implies, where the feature string says nothing.

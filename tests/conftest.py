@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,8 @@ settings.register_profile(
     "local", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+# Kernels that tests compile stay out of the user's cache; workers share one folder.
+os.environ.setdefault("TENSORC_CACHE_DIR", tempfile.mkdtemp(prefix="tensorc-cache-"))
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

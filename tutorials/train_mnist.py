@@ -13,7 +13,7 @@ import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -26,11 +26,10 @@ from tensorc import nn, optim
 from tensorc.data import DataLoader, load_digits, load_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from tensorc.data import ImageSet
+    from tensorc.driver import CompiledFunction
 
 mpl.use("Agg")  # Files only: there may be no screen.
 console = Console()
@@ -79,7 +78,7 @@ def make_model(images: ImageSet, hidden: tuple[int, ...], seed: int) -> nn.Seque
 # %%
 def compile_steps(
     model: nn.Module, settings: Settings, out: Path
-) -> tuple[nn.Step, Callable[..., Any], Callable[..., Any]]:
+) -> tuple[nn.Step, CompiledFunction, CompiledFunction]:
     """The training step, its compiled form, and the compiled classifier of any number of images."""
     start = time.perf_counter()
     step = nn.training_step(model, nn.SoftmaxLoss(), optim.Adam(settings.lr), settings.batch)
@@ -87,8 +86,10 @@ def compile_steps(
     built = time.perf_counter()
     classify = tc.compile(nn.inference_step(model, batch=None, labels=True))
     done = time.perf_counter()
+    source = "with LLVM" if "LLVM" in train.timing else "from the cache"
     console.print(
-        f"training step compiled in {built - start:.2f} s, classifier in {done - built:.2f} s"
+        f"training step compiled in {built - start:.2f} s ({source}), "
+        f"classifier in {done - built:.2f} s"
     )
     train.export(out / "step")
     console.print(f"exported the training step as a C library to {out / 'step'}")
@@ -104,7 +105,7 @@ def compile_steps(
 def train_model(
     images: ImageSet,
     settings: Settings,
-    steps: tuple[nn.Step, Callable[..., Any], Callable[..., Any]],
+    steps: tuple[nn.Step, CompiledFunction, CompiledFunction],
     seed: int,
 ) -> tuple[list[float], float]:
     """The losses of all batches and the last test error."""
@@ -139,7 +140,7 @@ def train_model(
     return losses, error
 
 
-def predict(classify: Callable[..., Any], x: NDArray[np.float32], batch: int) -> NDArray[np.int64]:
+def predict(classify: CompiledFunction, x: NDArray[np.float32], batch: int) -> NDArray[np.int64]:
     """The class of each image; the last batch may hold fewer than the others."""
     parts = [classify(x[start : start + batch]) for start in range(0, len(x), batch)]
     return np.concatenate(parts)

@@ -9,6 +9,7 @@ definition; at the loop level it is plain storage. `Reduce` stands at the tensor
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from tensorc.dtypes import (
 )
 from tensorc.errors import DTypeError, IRError, ShapeError
 
-_HERE = str(Path(__file__).parent.parent)
+_HERE = str(Path(__file__).parent.parent) + os.sep
 
 
 class Loc(NamedTuple):

@@ -162,6 +162,16 @@ class _Memory:
         if written is not None:
             written[index] = True
 
+    def copy(self, to: Buffer, at: tuple[int, ...], source: Buffer, index: tuple[int, ...]) -> None:
+        """A plain copy: of an element never written it makes another one."""
+        array, written = self.area(source, index, "load")
+        if written is None or written[index]:
+            self.write(to, at, array[index])
+        else:
+            target = self.area(to, at, "store")[1]
+            assert target is not None, f"copy to {to.name}{list(at)} of what was never written"
+            target[at] = False
+
     def area(
         self, buffer: Buffer, index: tuple[int, ...], what: str
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, np.dtype[np.bool_]] | None]:
@@ -305,7 +315,16 @@ class _Runner(_Evaluator):
         return branch
 
     def store(self, s: Store) -> Action:
-        indices, value, memory = self.all(s.indices), self.expr(s.value), self.memory
+        indices, memory = self.all(s.indices), self.memory
+        if isinstance(s.value, Load):
+            source, places = s.value.buffer, self.all(s.value.indices)
+
+            def copy(env: Env) -> None:
+                index = tuple([int(i(env)) for i in indices])
+                memory.copy(s.buffer, index, source, tuple([int(i(env)) for i in places]))
+
+            return copy
+        value = self.expr(s.value)
 
         def store(env: Env) -> None:
             index = tuple([int(i(env)) for i in indices])

@@ -317,6 +317,9 @@ class _Parser:
 
     def indented(self) -> Stmt:
         self.end_of_line()
+        return self.block()
+
+    def block(self) -> Stmt:
         self.expect_kind("indent", "an indented block")
         stmts: list[Stmt] = []
         while self.token.kind != "dedent":
@@ -388,9 +391,16 @@ class _Parser:
         token, name = self.token, self.name("a buffer")
         self.expect(":")
         buffer = self.enter(token, self.buffers, name, self.storage(name))
-        body = self.indented()
+        body = self.allocated()
         del self.buffers[name]
         return Allocate(buffer, body)
+
+    def allocated(self) -> Stmt:
+        """What stands under an allocation: a block, or the next allocation at its side."""
+        self.end_of_line()
+        if self.token.text == "alloc" and self.token.kind == "name" and self.ahead().text != "[":
+            return self.allocate()
+        return self.block()
 
     def assignment(self) -> Store | Accumulate:
         token = self.token

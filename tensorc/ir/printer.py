@@ -232,7 +232,7 @@ class _Printer:
                 storage = self.storage(buffer)
                 name = _enter(self.buffers, buffer, KEYWORDS)
                 self.line(depth, f"alloc {name}: {storage}", stmt)
-                self.stmt(body, depth + 1)
+                self.stmt(body, depth if isinstance(body, Allocate) else depth + 1)
                 self.buffers.pop(buffer, None)
 
     def domain(self, f: For) -> str:

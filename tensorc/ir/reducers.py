@@ -37,15 +37,17 @@ PAIRS = {"argmax": CompareOp.GT, "argmin": CompareOp.LT}
 NAMES = (*SIMPLE, *PAIRS)
 
 
-@cache
 def builtin(name: str, dtype: DType, index_dtype: DType = int64) -> Reducer:
     """The reducer `name` for values of `dtype`; argmax and argmin fold (value, index) pairs.
 
     Raises:
         DTypeError: the reducer is not defined for `dtype` (a sum of bools, `all` of floats).
     """
-    if name in PAIRS:
-        return _pair(name, dtype, index_dtype)
+    return _pair(name, dtype, index_dtype) if name in PAIRS else _simple(name, dtype)
+
+
+@cache
+def _simple(name: str, dtype: DType) -> Reducer:
     if dtype.is_bool != (name in ("all", "any")):
         raise DTypeError(
             f"reducer {name} is not defined for {dtype}"
@@ -69,6 +71,7 @@ def _identity(name: str, dtype: DType) -> float | int | bool:
             return dtype.max_value
 
 
+@cache
 def _pair(name: str, dtype: DType, index_dtype: DType) -> Reducer:
     a, i = Var("a", dtype), Var("i", index_dtype)
     b, j = Var("b", dtype), Var("j", index_dtype)

@@ -283,6 +283,12 @@ class _Same:
             return True
         return known is b
 
+    def bind(self, a: Var, b: Var) -> bool:
+        """Two variables are bound here; one variable may be bound again, beside or inside."""
+        self.vars[a] = b
+        self.done.clear()
+        return a.name == b.name and a.dtype == b.dtype
+
     def buffer(self, a: Buffer, b: Buffer) -> bool:
         known = self.buffers.get(a)
         if known is None:
@@ -324,7 +330,7 @@ class _Same:
             case Load(), Load():
                 return self.buffer(a.buffer, b.buffer)
             case Let(), Let():
-                return self.var(a.var, b.var)
+                return self.bind(a.var, b.var)
             case Reduce(), Reduce():
                 return (
                     self.reducer(a.reducer, b.reducer)
@@ -333,7 +339,7 @@ class _Same:
                     and all(self.var(x, y) for x, y in zip(a.axes, b.axes, strict=True))
                 )
             case For(), For():
-                return a.kind is b.kind and self.var(a.var, b.var)
+                return a.kind is b.kind and self.bind(a.var, b.var)
             case Store(), Store():
                 return self.buffer(a.buffer, b.buffer)
             case Accumulate(), Accumulate():

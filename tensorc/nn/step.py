@@ -36,7 +36,7 @@ class Optimizer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Step:
     """A program over a batch and a state: `tensorc.compile` makes it a function of the batch.
 

@@ -7,7 +7,7 @@ import pytest
 
 from codegen.harness import Array, Kernel
 from codegen.programs import check
-from tensorc.dtypes import ALL_DTYPES, DType
+from tensorc.dtypes import ALL_DTYPES, DType, float32, float64, int32, int64
 from tensorc.ir.parser import parse
 from tensorc.target import Target
 
@@ -34,73 +34,81 @@ def pairs(dtype: DType) -> tuple[Array, Array]:
     return np.ascontiguousarray(a.ravel()), np.ascontiguousarray(b.ravel())
 
 
-def both_ways(dtype: DType, expr: str, result: str, target: Target | None = None) -> None:
+def both_ways(dtype: DType, exprs: list[str], result: str, target: Target | None = None) -> None:
+    """Every expression on every pair of edge values, in scalar code and in vectors of 8."""
     a, b = pairs(dtype)
-    for loop in ("range(256)", "vectorized(8)"):
-        at = "i" if loop.startswith("range") else "o * 8 + i"
-        head = "" if loop.startswith("range") else "  for o in range(32):\n"
-        pad = "  " if head else ""
-        text = (
-            f"program f(A: in {dtype}[256], B: in {dtype}[256], C: out {result}[256]):\n{head}"
-            f"{pad}  for i in {loop}:\n{pad}    C[{at}] = {expr.replace('@', at)}\n"
-        )
-        out = np.zeros(256, np.dtype(bool) if result == "bool" else _numpy(result))
-        check(text, {"A": a, "B": b, "C": out}, target=target)
+    outs: dict[str, Array] = {}
+    lines = {"i": "", "o * 8 + i": ""}
+    for at in lines:
+        for k, expr in enumerate(exprs):
+            name = f"{'S' if at == 'i' else 'V'}{k}"
+            outs[name] = np.zeros(256, _numpy(result))
+            indent = "    " if at == "i" else "      "
+            lines[at] += f"{indent}{name}[{at}] = {expr.replace('@', at)}\n"
+    params = ", ".join(f"{name}: out {result}[256]" for name in outs)
+    text = (
+        f"program f(A: in {dtype}[256], B: in {dtype}[256], {params}):\n"
+        f"  for i in range(256):\n{lines['i']}"
+        f"  for o in range(32):\n    for i in vectorized(8):\n{lines['o * 8 + i']}"
+    )
+    check(text, {"A": a, "B": b} | outs, target=target)
 
 
 def _numpy(name: str) -> np.dtype[np.generic]:
     return next(d.numpy for d in ALL_DTYPES if d.name == name)
 
 
-@pytest.mark.parametrize("op", ["+", "-", "*"])
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
-def test_ring_operations(dtype: DType, op: str) -> None:
-    both_ways(dtype, f"A[@] {op} B[@]", dtype.name)
+def test_ring_operations_and_extremes(dtype: DType) -> None:
+    both_ways(
+        dtype,
+        [
+            "A[@] + B[@]",
+            "A[@] - B[@]",
+            "A[@] * B[@]",
+            "-A[@]",
+            "min(A[@], B[@])",
+            "max(A[@], B[@])",
+        ],
+        dtype.name,
+    )
 
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
-def test_extremes_let_nan_win(dtype: DType) -> None:
-    both_ways(dtype, "min(A[@], B[@])", dtype.name)
-    both_ways(dtype, "max(A[@], B[@])", dtype.name)
+def test_comparisons(dtype: DType) -> None:
+    operators = ["==", "!=", "<", "<=", ">", ">="]
+    both_ways(dtype, [f"A[@] {op} B[@]" for op in operators], "bool")
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_float_division_and_roots(dtype: DType) -> None:
-    both_ways(dtype, "A[@] / B[@]", dtype.name)
-    both_ways(dtype, "sqrt(A[@])", dtype.name)
-
-
-@pytest.mark.parametrize("op", ["//", "%", "<<", ">>", "&", "|", "^"])
 @pytest.mark.parametrize("dtype", INTS, ids=str)
-def test_integer_operations_never_trap(dtype: DType, op: str) -> None:
-    both_ways(dtype, f"A[@] {op} B[@]", dtype.name)
+def test_integer_operations_never_trap(dtype: DType) -> None:
+    operators = ["//", "%", "<<", ">>", "&", "|", "^"]
+    both_ways(dtype, [f"A[@] {op} B[@]" for op in operators] + ["~A[@]"], dtype.name)
 
 
-@pytest.mark.parametrize("divisor", [1, 2, 3, 7, 8])
-@pytest.mark.parametrize("op", ["//", "%"])
-def test_division_by_a_constant(divisor: int, op: str) -> None:
-    both_ways(INTS[3], f"A[@] {op} {divisor}", "int64")
-    both_ways(INTS[2], f"A[@] {op} int32({divisor})", "int32")
+def test_division_by_constants() -> None:
+    divisors = [1, 2, 3, 7, 8]
+    both_ways(int64, [f"A[@] {op} {d}" for op in ("//", "%") for d in divisors], "int64")
+    both_ways(int32, [f"A[@] {op} int32({d})" for op in ("//", "%") for d in divisors], "int32")
 
 
-@pytest.mark.parametrize("op", ["==", "!=", "<", "<=", ">", ">="])
-@pytest.mark.parametrize("dtype", NUMBERS, ids=str)
-def test_comparisons(dtype: DType, op: str) -> None:
-    both_ways(dtype, f"A[@] {op} B[@]", "bool")
-
-
-@pytest.mark.parametrize("name", ["floor", "ceil", "round", "trunc", "sign", "abs"])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
-def test_rounding(dtype: DType, name: str, target: Target | None) -> None:
-    both_ways(dtype, f"{name}(A[@])", dtype.name, target)
-    both_ways(dtype, f"{name}(A[@] * {dtype}(0.25))", dtype.name, target)
+def test_float_division_roots_and_rounding(dtype: DType, target: Target | None) -> None:
+    names = ["floor", "ceil", "round", "trunc", "sign", "abs"]
+    exprs = [f"{n}(A[@])" for n in names] + [f"{n}(A[@] * {dtype}(0.25))" for n in names]
+    both_ways(dtype, [*exprs, "A[@] / B[@]", "sqrt(A[@])"], dtype.name, target)
 
 
-@pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite"])
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_classification(dtype: DType, name: str) -> None:
-    both_ways(dtype, f"{name}(A[@])", "bool")
+def test_classification(dtype: DType) -> None:
+    both_ways(dtype, ["isnan(A[@])", "isinf(A[@])", "isfinite(A[@])"], "bool")
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+def test_the_bits_of_floats(dtype: DType) -> None:
+    ints = f"int{dtype.bits}"
+    both_ways(dtype, [f"bitcast({ints}, A[@])"], ints)
 
 
 @pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])

@@ -240,8 +240,9 @@ program mm(A: in float32[12, 20], B: in float32[20, 32], C: out float32[12, 32])
 @few
 @given(m=SIZES, p=st.integers(0, 9), n=SIZES)
 def test_a_tiled_matmul_with_symbolic_sizes(m: int, p: int, n: int) -> None:
-    text = """
-program m(A: in float32[m, p], B: in float32[p, n], C: out float32[m, n]) dims(m >= 0, p >= 0, n >= 0):
+    head = "A: in float32[m, p], B: in float32[p, n], C: out float32[m, n]"
+    text = f"""
+program f({head}) dims(m >= 0, n >= 0, p >= 0):
   for i in parallel((m + 3) // 4):
     for j in range((n + 7) // 8):
       for a in unrolled(4):
@@ -252,7 +253,7 @@ program m(A: in float32[m, p], B: in float32[p, n], C: out float32[m, n]) dims(m
         for a in unrolled(4):
           for b in vectorized(8):
             if i * 4 + a < m and j * 8 + b < n:
-              C[i * 4 + a, j * 8 + b] += A[i * 4 + a, kk] * B[kk, j * 8 + b]
+              C[i * 4 + a, j * 8 + b] += A[i * 4 + a, k] * B[k, j * 8 + b]
 """
     check(text, m=m, p=p, n=n, rtol=1e-6)
 

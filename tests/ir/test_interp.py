@@ -96,12 +96,13 @@ def test_a_race_shows_when_parallel_loops_run_backwards() -> None:
     [
         ("A[4] = 1", "store A[4] is outside its shape [4]"),
         ("A[0 - 1] = 1", "store A[-1] is outside its shape [4]"),
-        ("A[0] = A[0]", "load A[0]: it was never written"),
+        ("A[0] = A[0] + 1", "load A[0]: it was never written"),
         ("A[0] += 1", "load A[0]: it was never written"),
         ("A[0] = select(True, 1, B[2])", "load B[2] is outside its shape [2]"),
         ("pass", "out parameter A[0] was never written"),
         ("for i in range(3):\n    A[i] = 1", "out parameter A[3] was never written"),
-        ("alloc T: int64[2]\n    A[0] = T[1]", "load T[1]: it was never written"),
+        ("alloc T: int64[2]\n    A[0] = T[1] + 1", "load T[1]: it was never written"),
+        ("alloc T: int64[2]\n    A[0] = T[1]", "out parameter A[0] was never written"),
     ],
 )
 def test_a_wrong_access_fails(body: str, message: str) -> None:

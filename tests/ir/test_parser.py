@@ -23,25 +23,25 @@ dims(n >= 0, m: int32 >= 1):
   check I[0] < n, "row \\"{0}\\" of {1}\\n", (I[0], n)
   check n > 0, "nothing"
   alloc T.local: float32[16] local
-    alloc V: bool[] shared
-      for i.outer in range(n):
-        for j in vectorized(16):
-          T.local[j] = A[i.outer, j] * 2.0
-        for j in parallel(2, 16):
-          B[i.outer, j] = -0.0
-          B[i.outer, j] += T.local[j] * A[i.outer, j]
-          B[i.outer, j] *= 2.0
-          B[i.outer, j] max= 0.0
-          B[i.outer, j] min= 1.0
-          B[i.outer, j] lse= let v = A[i.outer, j] in v * v - (v - 1.0)
-          (B[i.outer, j], P[i.outer, j]) argmax= (T.local[j], j)
-          (B[i.outer, j], P[i.outer, j]) mean= (T.local[j], 1)
-        for j: int32 in unrolled(m, int32(16)):
-          if i.outer < 3 and not j == int32(2) or False:
-            pass
-          else:
-            V[] and= isnan(A[0, j])
-            V[] or= True
+  alloc V: bool[] shared
+    for i.outer in range(n):
+      for j in vectorized(16):
+        T.local[j] = A[i.outer, j] * 2.0
+      for j in parallel(2, 16):
+        B[i.outer, j] = -0.0
+        B[i.outer, j] += T.local[j] * A[i.outer, j]
+        B[i.outer, j] *= 2.0
+        B[i.outer, j] max= 0.0
+        B[i.outer, j] min= 1.0
+        B[i.outer, j] lse= let v = A[i.outer, j] in v * v - (v - 1.0)
+        (B[i.outer, j], P[i.outer, j]) argmax= (T.local[j], j)
+        (B[i.outer, j], P[i.outer, j]) mean= (T.local[j], 1)
+      for j: int32 in unrolled(m, int32(16)):
+        if i.outer < 3 and not j == int32(2) or False:
+          pass
+        else:
+          V[] and= isnan(A[0, j])
+          V[] or= True
   for i in range(n):
     for j in range(i, i + 3):
       I[i] = j"""

@@ -65,7 +65,7 @@ program f(X: in {dtype}[n], {second}Z: out {dtype}[n]) dims(n >= 0):
     kernel = Kernel(program, target)
 
     def run(*arrays: Array) -> Array:
-        return kernel.run(**dict(zip("XY", arrays, strict=False)))["Z"]
+        return kernel.run(1, **dict(zip("XY", arrays, strict=False)))["Z"]
 
     return run
 

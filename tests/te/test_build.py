@@ -46,18 +46,18 @@ def test_a_reduction_in_a_body_is_hoisted_over_the_axes_it_depends_on() -> None:
     expected = """
         program main(A: in float32[4, 3], C: out float32[4, 3]):
           alloc C.max: float32[4]
-            alloc C.sum: float32[4]
-              for i in range(4):
-                C.max[i] = float32(-inf)
-                for k in range(3):
-                  C.max[i] max= A[i, k]
-              for i in range(4):
-                C.sum[i] = 0.0
-                for k in range(3):
-                  C.sum[i] += exp(A[i, k] - C.max[i])
-              for i in range(4):
-                for j in range(3):
-                  C[i, j] = exp(A[i, j] - C.max[i]) / C.sum[i]
+          alloc C.sum: float32[4]
+            for i in range(4):
+              C.max[i] = float32(-inf)
+              for k in range(3):
+                C.max[i] max= A[i, k]
+            for i in range(4):
+              C.sum[i] = 0.0
+              for k in range(3):
+                C.sum[i] += exp(A[i, k] - C.max[i])
+            for i in range(4):
+              for j in range(3):
+                C[i, j] = exp(A[i, j] - C.max[i]) / C.sum[i]
     """
     assert_builds(expected, [compute((4, 3), softmax, name="C")])
 
@@ -244,13 +244,13 @@ def test_tensors_without_names_are_numbered() -> None:
     expected = """
         program main(x: in float32[3], x_1: in float32[3], mul: out float32[3]):
           alloc add: float32[3]
-            alloc add_1: float32[3]
-              for i0 in range(3):
-                add[i0] = x[i0] + x_1[i0]
-              for i0 in range(3):
-                add_1[i0] = x[i0] + x_1[i0]
-              for i0 in range(3):
-                mul[i0] = add[i0] * add_1[i0]
+          alloc add_1: float32[3]
+            for i0 in range(3):
+              add[i0] = x[i0] + x_1[i0]
+            for i0 in range(3):
+              add_1[i0] = x[i0] + x_1[i0]
+            for i0 in range(3):
+              mul[i0] = add[i0] * add_1[i0]
     """
     assert_builds(expected, [z])
 

@@ -156,9 +156,11 @@ class ExprEmitter:
                 return arith.select(b, self.val(cond), self.val(x), self.val(y))
             case Where(cond, x, y):
                 return self._where(self.val(cond), x, y)
-            case Let(var, value, body):
-                self.env[var] = self.value(value)
-                return self.value(body)
+            case Let():
+                while isinstance(expr, Let):  # They nest deeply.
+                    self.env[expr.var] = self.value(expr.value)
+                    expr = expr.body
+                return self.value(expr)
             case Reduce():
                 raise AssertionError(f"a Reduce in a program: {expr}")
 

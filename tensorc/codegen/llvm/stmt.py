@@ -15,7 +15,8 @@ from tensorc.codegen.llvm.access import Place, load, store
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, CompareOp, Expr, Reducer, Var, const_int
+from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
+from tensorc.ir.interp import is_fused
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
 
 if TYPE_CHECKING:
@@ -210,13 +211,7 @@ class StmtEmitter(ExprEmitter):
     def _operands(self, stmt: Accumulate) -> list[tuple[Val, ...]]:
         """The values to fold in; the two factors of a product that is summed."""
         value = stmt.values[0]
-        if (
-            stmt.reducer.name == "sum"
-            and stmt.reducer.arity == 1
-            and isinstance(value, Binary)
-            and value.op is BinaryOp.MUL
-            and value.dtype.is_float
-        ):
+        if is_fused(stmt) and isinstance(value, Binary):
             return [(self.val(value.lhs), self.val(value.rhs))]
         return [(self.val(v),) for v in stmt.values]
 
