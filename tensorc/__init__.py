@@ -6,7 +6,7 @@ Define tensors by index, differentiate them, schedule them, compile them.
 from tensorc import data, nn, ops, optim
 from tensorc.autodiff.check import check_grad
 from tensorc.autodiff.grad import grad
-from tensorc.driver import compile  # noqa: A004
+from tensorc.driver import CompiledFunction, compile
 from tensorc.dtypes import (
     bfloat16,
     bool_,
@@ -39,6 +39,7 @@ from tensorc.ir.printer import show
 from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.trace import Trace
 from tensorc.target import Target
+from tensorc.te.math import abs_ as abs
 from tensorc.te.math import (
     ceil,
     cos,
@@ -62,23 +63,105 @@ from tensorc.te.math import (
     tanh,
     trunc,
 )
-from tensorc.te.math import abs_ as abs  # noqa: A004
-from tensorc.te.math import pow_ as pow  # noqa: A004
-from tensorc.te.math import round_ as round  # noqa: A004
+from tensorc.te.math import pow_ as pow
+from tensorc.te.math import round_ as round
 from tensorc.te.reduce import (
-    all,  # noqa: A004
-    any,  # noqa: A004
+    all,
+    any,
     argmax,
     argmin,
-    max,  # noqa: A004
+    max,
     max_with_index,
-    min,  # noqa: A004
+    min,
     min_with_index,
     prod,
     reduce_axis,
     reducer,
-    sum,  # noqa: A004
+    sum,
 )
 from tensorc.te.tensor import Tensor, compute, computes, dim, placeholder
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "BoundsError",
+    "CheckFailed",
+    "CompileError",
+    "CompiledFunction",
+    "DTypeError",
+    "DataError",
+    "GradientError",
+    "IRError",
+    "ParseError",
+    "Schedule",
+    "ScheduleError",
+    "ShapeError",
+    "Target",
+    "Tensor",
+    "TensorcError",
+    "Trace",
+    "abs",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "bfloat16",
+    "bool_",
+    "cast",
+    "ceil",
+    "check_grad",
+    "compile",
+    "compute",
+    "computes",
+    "cos",
+    "data",
+    "dim",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "float16",
+    "float32",
+    "float64",
+    "floor",
+    "grad",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "log",
+    "log1p",
+    "log2",
+    "max",
+    "max_with_index",
+    "maximum",
+    "min",
+    "min_with_index",
+    "minimum",
+    "nn",
+    "ops",
+    "optim",
+    "parse",
+    "placeholder",
+    "pow",
+    "prod",
+    "reduce_axis",
+    "reducer",
+    "round",
+    "rsqrt",
+    "show",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sqrt",
+    "stop_gradient",
+    "sum",
+    "tanh",
+    "trunc",
+    "uint8",
+    "where",
+]

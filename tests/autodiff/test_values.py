@@ -351,7 +351,5 @@ def test_second_derivatives_of_a_product_are_right_at_zeros(row: list[float]) ->
     product = grad(dx, x, seed=weights)
     w = np.array([1.0, -2.0, 0.5])
     (found,) = evaluate([product], {x: np.array(row), weights: w})
-    hessian = np.array(
-        [[0.0 if i == j else row[3 - i - j] for j in range(3)] for i in range(3)]
-    )
+    hessian = np.array([[0.0 if i == j else row[3 - i - j] for j in range(3)] for i in range(3)])
     np.testing.assert_allclose(found, hessian @ w)

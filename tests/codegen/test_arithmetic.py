@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,22 @@ program f(A: in float32[{len(a)}], B: out {name}[{len(a)}], C: out float32[{len(
         want = a.astype(dtype.numpy)
     np.testing.assert_array_equal(got["B"].astype(np.float32), want.astype(np.float32))
     np.testing.assert_array_equal(got["C"], want.astype(np.float32))
+
+
+@pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
+def test_an_explicit_fma_rounds_once_with_or_without_the_instruction(target: Target | None) -> None:
+    rng = np.random.default_rng(3)
+    text = """
+program f(A: in D[64], B: in D[64], C: in D[64], R: out D[64]):
+  for o in range(8):
+    for i in vectorized(8):
+      R[o * 8 + i] = fma(A[o * 8 + i], B[o * 8 + i], C[o * 8 + i])
+"""
+    for dtype in (float64, float32):
+        a, b = rng.standard_normal((2, 64)).astype(dtype.numpy)
+        arrays = {"A": a, "B": b, "C": -(a * b), "R": np.zeros(64, dtype.numpy)}
+        kernel = Kernel(parse(text.replace("D[", f"{dtype}[")), target)
+        got = kernel.run(1, **{k: arrays[k] for k in "ABC"})["R"]
+        exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+                 for x, y, z in zip(a, b, arrays["C"], strict=True)]  # fmt: skip
+        np.testing.assert_array_equal(got, np.array([float(v) for v in exact], dtype.numpy))

@@ -6,13 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorc.dtypes import float32, int32, uint8
-from tensorc.ir.expr import Buffer, Const, Dim, Load, Var, as_shape, cast, maximum, minimum, where
+from tensorc.ir.expr import (
+    Buffer,
+    Const,
+    Dim,
+    Expr,
+    Load,
+    Var,
+    as_shape,
+    cast,
+    maximum,
+    minimum,
+    where,
+)
 from tensorc.ir.sets import bounds, prove
 
 X, J, N = Var("i"), Var("j"), Dim("n")
 
 
-def in_tile() -> list:
+def in_tile() -> list[Expr]:
     return [X >= 0, X < N, J >= 0, J < 4]
 
 

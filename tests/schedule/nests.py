@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -65,7 +65,9 @@ def diagonal() -> Program:
     )
 
 
-def run(program: Program, order: str = "forward", **dims: int) -> dict[str, np.ndarray]:
+def run(
+    program: Program, order: Literal["forward", "reverse"] = "forward", **dims: int
+) -> dict[str, np.ndarray]:
     """The arrays after the program ran on small integers, drawn by name."""
     arrays: dict[str, np.ndarray] = {}
     for param in program.params:
@@ -81,8 +83,9 @@ def run(program: Program, order: str = "forward", **dims: int) -> dict[str, np.n
 def assert_same_results(plain: Program, scheduled: Program, **dims: int) -> None:
     """Both give the same numbers, exactly, whichever way parallel loops run."""
     verify(scheduled)
-    expected = run(plain, **dims)
-    for order in ("forward", "reverse"):
+    expected = run(plain, "forward", **dims)
+    orders: tuple[Literal["forward", "reverse"], ...] = ("forward", "reverse")
+    for order in orders:
         got = run(scheduled, order, **dims)
         for name, array in expected.items():
             np.testing.assert_array_equal(got[name], array, err_msg=name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from schedule.nests import assert_same_results, matmul, scale
 from schedule.test_random import PROGRAMS
-
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import ForKind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import itertools
 import struct
 from functools import cache
@@ -25,7 +24,8 @@ _OPENMP = (
     "libgomp.dylib",
     "libomp.dylib",
 )
-_MATH = ("fma", "fmaf")
+# What LLVM may call: block copies, and an explicit float64 fma where there is no instruction.
+_LIBRARY = ("memset", "memcpy", "memmove", "fma")
 _SYMBOL_TABLE = 2
 _GLOBAL_FUNCTION = 0x12  # Binding global, type function.
 _serial = itertools.count()
@@ -115,11 +115,10 @@ def _imports() -> dict[str, int]:
     found = dict.fromkeys(WEAK, 0)
     if runtime is not None:
         found = {name: _address(runtime, name) for name in WEAK}
-    process = ctypes.CDLL(ctypes.util.find_library("m") or None)
-    for name in _MATH:
-        found[name] = _address(process, name)
-    for name in ("memset", "memcpy", "memmove"):
-        found[name] = _address(ctypes.CDLL(None), name)
+    process = ctypes.CDLL(None)
+    for name in _LIBRARY:
+        if hasattr(process, name):
+            found[name] = _address(process, name)
     return found
 
 
