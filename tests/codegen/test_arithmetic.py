@@ -168,9 +168,19 @@ program f(A: in D[64], B: in D[64], C: in D[64], R: out D[64]):
 """
     for dtype in (float64, float32):
         a, b = rng.standard_normal((2, 64)).astype(dtype.numpy)
-        arrays = {"A": a, "B": b, "C": -(a * b), "R": np.zeros(64, dtype.numpy)}
+        c = np.where(np.arange(64) % 2, -(a * b), a * b * dtype.numpy.type(1e9)).astype(dtype.numpy)
+        arrays = {"A": a, "B": b, "C": c, "R": np.zeros(64, dtype.numpy)}
         kernel = Kernel(parse(text.replace("D[", f"{dtype}[")), target)
         got = kernel.run(1, **{k: arrays[k] for k in "ABC"})["R"]
         exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
                  for x, y, z in zip(a, b, arrays["C"], strict=True)]  # fmt: skip
-        np.testing.assert_array_equal(got, np.array([float(v) for v in exact], dtype.numpy))
+        np.testing.assert_array_equal(
+            got, np.array([_nearest(v, dtype) for v in exact], dtype.numpy)
+        )
+
+
+def _nearest(value: Fraction, dtype: DType) -> float:
+    """The float of `dtype` nearest to an exact value."""
+    guess = dtype.numpy.type(float(value))
+    around = [np.nextafter(guess, dtype.numpy.type(s)) for s in (-np.inf, np.inf)]
+    return float(min([guess, *around], key=lambda v: abs(Fraction(float(v)) - value)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm.arith import compare, constant, convert, fused_multiply_add, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, rounded, widen
 from tensorc.codegen.llvm.types import Val, scalar_type
-from tensorc.dtypes import DType, bool_, float64
+from tensorc.dtypes import DType, bool_, float64, int64
 from tensorc.ir.expr import CompareOp
 
 if TYPE_CHECKING:
@@ -94,9 +94,25 @@ def _explicit_fma(b: Builder, args: tuple[Val, ...]) -> Val:
         return rounded(b, b.intrinsic("fma", dtype, args), dtype)
     if is_narrow(dtype):  # Products are exact in float32, twice the precision.
         return fused_multiply_add(b, *args)
-    # The product of two float32 is exact in float64; LLVM's fptrunc rounds the sum again.
-    x, y, z = (convert(b, a, float64) for a in args)
-    return convert(b, plain(b, "fadd", plain(b, "fmul", x, y), z), dtype)
+    # The product of two float32 is exact in float64; the sum is rounded to odd, so that the last
+    # rounding is as if it were the only one.
+    x, y, z = b.together(*(convert(b, a, float64) for a in args))
+    product = plain(b, "fmul", x, y)
+    total = plain(b, "fadd", product, z)
+    part = plain(b, "fsub", total, product)
+    left = plain(b, "fsub", product, plain(b, "fsub", total, part))
+    lost = plain(b, "fadd", left, plain(b, "fsub", z, part))
+    zero = constant(0, float64)
+    inexact = plain(b, "fcmp one", lost, zero, bool_)
+    outward = plain(
+        b, "xor", compare(b, CompareOp.GT, total, zero), compare(b, CompareOp.LT, lost, zero)
+    )
+    bits = _bitcast(b, total, int64)
+    even = compare(b, CompareOp.EQ, plain(b, "and", bits, constant(1, int64)), constant(0, int64))
+    step = select(b, outward, constant(1, int64), constant(-1, int64))
+    moved = plain(b, "add", bits, step)
+    odd = select(b, plain(b, "and", inexact, even), moved, bits)
+    return convert(b, _bitcast(b, odd, float64), dtype)
 
 
 def _round_by_adding(b: Builder, name: str, x: Val) -> Val:
