@@ -253,6 +253,8 @@ def _reduction(s: Schedule, stage: str, target: Target) -> None:
             if rows is not None
             else [*outer, *lane_outer]
         )
+        if _constant(s, lane_inner[0]) > lanes:
+            lane_inner = list(s.split(lane_inner[0], lanes))
         inner += lane_inner
     if outer or inner:
         s.reorder(*outer, *inner)  # The initialisation moves along, in the innermost loop.
@@ -346,36 +348,41 @@ def _row_axis(nest: _Nest, lane: For | None) -> For | None:
     return None
 
 
+# Rows and vectors of accumulator tiles that leave registers for their operands: of 32, of 16.
+TILES_32 = ((12, 2), (8, 3), (8, 2), (6, 2), (4, 2))
+TILES_16 = ((6, 2), (5, 2), (4, 2))
+TAIL = 4  # How many times slower a guarded row at the edge is, roughly.
+MASKED = 8  # Accumulators beyond which blends of masked lanes spill, with 16 registers.
+
+
 def _tile_shape(rows: For | None, lane: For | None, lanes: int, registers: int) -> tuple[int, int]:
-    """Rows and vectors of the accumulator tile: as many registers as leave room for operands."""
+    """Rows and vectors of the accumulator tile."""
     if lane is None:
         return 4, 1
     if rows is None:
         return 1, _fit(_extent(lane), lanes, 4)
-    if registers >= 32:
-        choices = [(8, 3), (8, 2), (6, 4), (12, 2), (4, 4), (14, 1), (8, 1)]
-    else:
-        choices = [(6, 2), (4, 2), (4, 3), (5, 2), (8, 1)]
+    choices = TILES_32 if registers >= 32 else TILES_16
     m, n = _extent(rows), _extent(lane)
-    return max(choices, key=lambda c: _efficiency(c, m, n, lanes))
+    mr, nv = max(choices, key=lambda c: _efficiency(c, m, n, lanes, registers))
+    return mr, _fit(n, lanes, nv)
 
 
 def _fit(n: int, lanes: int, most: int) -> int:
     return max(1, min(most, -(-n // lanes)))
 
 
-def _efficiency(shape: tuple[int, int], m: int, n: int, lanes: int) -> float:
-    """The share of the peak that a tile can reach: full lanes, enough chains, no ragged edges."""
+def _efficiency(shape: tuple[int, int], m: int, n: int, lanes: int, registers: int) -> float:
+    """The share of the peak that a tile can reach, by rule: measured on Zen 3, see benchmarks.
+
+    More accumulators hide more latency and share more loads; lanes beyond the edge are lost; rows
+    at the edge are slow; masked lanes need registers for their blends.
+    """
     mr, nv = shape
     width = nv * lanes
     useful = m * n / ((-(-m // mr) * mr) * (-(-n // width) * width))
-    chains = min(1.0, mr * nv / CHAINS)
-    ragged = RAGGED if m % mr or n % width else 1.0
-    return useful * chains * ragged
-
-
-CHAINS = 10  # Independent accumulators that keep two multiply-add pipes of latency 4 busy.
-RAGGED = 0.9  # What guarded tiles at the edges cost, in run time and compile time.
+    tail = 1 + TAIL * (m % mr) / m
+    masked = 0.8 if n % width and mr * nv > MASKED * registers // 16 else 1.0
+    return (1 - 1 / (mr * nv)) * useful * masked / tail
 
 
 def _split(s: Schedule, handle: Loop, loop: For, factor: int) -> tuple[list[Loop], list[Loop]]:
@@ -387,11 +394,18 @@ def _split(s: Schedule, handle: Loop, loop: For, factor: int) -> tuple[list[Loop
     return [outer], [inner]
 
 
+def _constant(s: Schedule, loop: Loop) -> int:
+    """The extent of a loop that is known to be a constant."""
+    extent = const_int(s.extent(loop))
+    assert extent is not None, "an inner loop of a tile has a constant extent"
+    return extent
+
+
 def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop], lanes_wide: int) -> None:
     """Vectorize and unroll what stands inside the tile: initialisation, update, copy."""
     path = path_to(s.program.body, lambda x: isinstance(x, For) and x.var is around.var)
     assert path is not None, "the tile's loop stands in the program"
-    lanes = {h.var for h in lane_inner}
+    lanes = {h.var for h in lane_inner[-1:]}
     done: set[Var] = set()
     for site in sites(path[-1]):
         inside = list(site.loops[1:])

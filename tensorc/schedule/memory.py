@@ -69,7 +69,7 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
             )
     if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
-    box = touched_box(loop.body, buffer)
+    box = touched_box(loop.body, buffer, full_tiles=scope == "local")
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
     used = used_names(program)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, const_int, is_const
+from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, cast, const_int, is_const
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import (
     Allocate,
@@ -89,7 +89,7 @@ def inline(program: Program, name: str) -> Program:
 
     def rule(node: Node) -> Node | None:
         if isinstance(node, Load) and node.buffer is producer.buffer:
-            return substitute(value, {v: node.indices[d] for v, d in axes.items()})
+            return substitute(value, {v: cast(node.indices[d], v.dtype) for v, d in axes.items()})
         return None
 
     body = _remove(program.body, producer)

@@ -37,11 +37,12 @@ class Box:
     extents: tuple[Expr, ...]
 
 
-def touched_box(body: Stmt, buffer: Buffer) -> Box | None:
+def touched_box(body: Stmt, buffer: Buffer, *, full_tiles: bool = False) -> Box | None:
     """The least box that every access of `buffer` inside `body` stays in; None of no access.
 
     A dimension whose index is not affine, or whose accesses lie at a varying distance, is taken
-    whole.
+    whole. Guards do not count, so a box may reach over the end of the buffer; one that covers a
+    dimension is cut to it, unless `full_tiles` asks for room for every iteration.
     """
     found: list[tuple[Site, tuple[Expr, ...]]] = []
     for site in sites(body):
@@ -49,13 +50,15 @@ def touched_box(body: Stmt, buffer: Buffer) -> Box | None:
     if not found:
         return None
     dims = [
-        _dimension([(s, indices[d]) for s, indices in found], buffer.shape[d])
+        _dimension([(s, indices[d]) for s, indices in found], buffer.shape[d], full_tiles)
         for d in range(buffer.ndim)
     ]
     return Box(tuple(low for low, _ in dims), tuple(extent for _, extent in dims))
 
 
-def _dimension(uses: Sequence[tuple[Site, Expr]], size: Expr) -> tuple[Expr, Expr]:
+def _dimension(
+    uses: Sequence[tuple[Site, Expr]], size: Expr, full_tiles: bool
+) -> tuple[Expr, Expr]:
     whole: tuple[Expr, Expr] = (Const(0), size)
     base: dict[Var, int] | None = None
     low, high = 0, 0
@@ -96,7 +99,7 @@ def _dimension(uses: Sequence[tuple[Site, Expr]], size: Expr) -> tuple[Expr, Exp
     if symbolic is not None:
         extent_expr = simplify(symbolic + (high - low))
     limit = const_int(size)
-    if not base and limit is not None and high - low + 1 >= limit:
+    if not base and not full_tiles and limit is not None and high - low + 1 >= limit:
         return whole
     return to_expr(Linear(base, low)), extent_expr
 
