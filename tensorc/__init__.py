@@ -1,12 +1,15 @@
 """tensorc: a small optimizing compiler for tensor programs.
 
-Define tensors by index, differentiate them, schedule them, compile them.
+Define tensors by index, differentiate them, schedule them, compile them. What defines tensors is
+imported at once; the rest (gradients, schedules, the compiler, `nn`...) with the first use of its
+name, which halves the time of `import tensorc`.
 """
 
-from tensorc import data, nn, ops, optim
-from tensorc.autodiff.check import check_grad
-from tensorc.autodiff.grad import grad
-from tensorc.driver import CompiledFunction, compile
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tensorc.dtypes import (
     bfloat16,
     bool_,
@@ -33,13 +36,18 @@ from tensorc.errors import (
     ShapeError,
     TensorcError,
 )
-from tensorc.ir.expr import cast, maximum, minimum, where
-from tensorc.ir.parser import parse
-from tensorc.ir.printer import show
-from tensorc.schedule.schedule import Schedule
-from tensorc.schedule.trace import Trace
-from tensorc.target import Target
-from tensorc.te.math import abs_ as abs
+from tensorc.ir.expr import (
+    cast,
+    maximum,
+    minimum,
+    where,
+)
+from tensorc.ir.printer import (
+    show,
+)
+from tensorc.te.math import (
+    abs_ as abs,
+)
 from tensorc.te.math import (
     ceil,
     cos,
@@ -63,8 +71,12 @@ from tensorc.te.math import (
     tanh,
     trunc,
 )
-from tensorc.te.math import pow_ as pow
-from tensorc.te.math import round_ as round
+from tensorc.te.math import (
+    pow_ as pow,
+)
+from tensorc.te.math import (
+    round_ as round,
+)
 from tensorc.te.reduce import (
     all,
     any,
@@ -79,9 +91,57 @@ from tensorc.te.reduce import (
     reducer,
     sum,
 )
-from tensorc.te.tensor import Tensor, compute, computes, dim, placeholder
+from tensorc.te.tensor import (
+    Tensor,
+    compute,
+    computes,
+    dim,
+    placeholder,
+)
+
+if TYPE_CHECKING:
+    from tensorc import (
+        data,
+        nn,
+        ops,
+        optim,
+    )
+    from tensorc.autodiff.check import (
+        check_grad,
+    )
+    from tensorc.autodiff.grad import (
+        grad,
+    )
+    from tensorc.driver import (
+        CompiledFunction,
+        compile,
+    )
+    from tensorc.ir.parser import (
+        parse,
+    )
+    from tensorc.schedule.schedule import (
+        Schedule,
+    )
+    from tensorc.schedule.trace import (
+        Trace,
+    )
+    from tensorc.target import (
+        Target,
+    )
 
 __version__ = "0.1.0"
+
+_MODULES = ("data", "nn", "ops", "optim")
+_HOMES = {
+    "check_grad": "tensorc.autodiff.check",
+    "grad": "tensorc.autodiff.grad",
+    "CompiledFunction": "tensorc.driver",
+    "compile": "tensorc.driver",
+    "parse": "tensorc.ir.parser",
+    "Schedule": "tensorc.schedule.schedule",
+    "Trace": "tensorc.schedule.trace",
+    "Target": "tensorc.target",
+}
 
 __all__ = [
     "ArgumentError",
@@ -165,3 +225,17 @@ __all__ = [
     "uint8",
     "where",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what `name` needs, with its first use."""
+    if name in _MODULES:
+        return import_module(f"tensorc.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tensorc' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

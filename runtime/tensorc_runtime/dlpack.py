@@ -7,10 +7,12 @@ bfloat16, and what it makes from an unversioned capsule cannot be written.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _CPU_DEVICES = (1, 3)  # kDLCPU, kDLCUDAHost
 _READ_ONLY = 1

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from tensorc_runtime import sizes
 from tensorc_runtime.dlpack import dtype_of, from_dlpack
 from tensorc_runtime.errors import ArgumentError, CheckFailed
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tensorc_runtime.manifest import Manifest, ParamInfo
     from tensorc_runtime.sizes import Size
 
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 # The codes of tensorc.h that a call without checks of its own can give.
 CHECK_FAILED = 10

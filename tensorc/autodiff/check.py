@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from tensorc.autodiff.grad import grad
 from tensorc.dtypes import float64
@@ -17,9 +16,11 @@ from tensorc.te.tensor import Placeholder, Tensor, placeholder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from tensorc.ir.expr import Dim
 
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 
 def check_grad(

@@ -11,10 +11,8 @@ and their answers are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
-import islpy as isl
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from tensorc.dtypes import int64
 from tensorc.ir.expr import (
@@ -186,9 +184,18 @@ _SIGNS = {
 EMPTY = ()
 
 
+@cache
+def _islpy() -> Any:
+    """The library, imported with the first question: it takes as long as all of `tensorc`."""
+    import islpy  # noqa: PLC0415 - see above
+
+    return islpy
+
+
 @lru_cache(maxsize=65536)
 def sample(text: str) -> tuple[int, ...] | None:
     """A point of the set, `EMPTY` where there is none, None where isl gives up in its limit."""
+    isl = _islpy()
     context = isl.DEFAULT_CONTEXT
     context.set_max_operations(MAX_OPERATIONS)
     context.reset_operations()
@@ -240,6 +247,7 @@ def bounds(expr: Expr, given: Sequence[Expr]) -> tuple[int | None, int | None]:
 
 @lru_cache(maxsize=4096)
 def _range_of_last(text: str) -> tuple[int | None, int | None]:
+    isl = _islpy()
     found = isl.Set(text)
     last = found.dim(isl.dim_type.set) - 1
     if found.is_empty():
