@@ -16,6 +16,9 @@ from typing import Any, TypeAlias
 
 Action: TypeAlias = Callable[[], object]
 
+# With several threads a library's workers spin on after a call, OpenBLAS's for tens of milliseconds,
+# on the cores that the next function wants: each sample begins when they sleep, and wakes its own.
+_REST_SECONDS = 0.1
 _SAMPLE_SECONDS = 0.02  # A sample repeats its function for so long, far above the clock's grain.
 
 
@@ -97,6 +100,9 @@ def measure(name: str, size: Any, case: Case, *, threads: int, rounds: int) -> R
     for _ in range(rounds):
         for key, action in actions.items():
             count = repeats[key]
+            if threads > 1 and count:
+                time.sleep(_REST_SECONDS)
+                action()
             samples[key].append(_sample(action, count) if count else _once(action))
     ours = samples.pop("ours")
     ratios = {
