@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 
 Action: TypeAlias = Callable[[], object]
 
-# With several threads a library's workers spin on after a call, OpenBLAS's for tens of milliseconds,
+# With several threads a library's workers spin on after a call, OpenBLAS's for tens of ms,
 # on the cores that the next function wants: each sample begins when they sleep, and wakes its own.
 _REST_SECONDS = 0.1
-_SAMPLE_SECONDS = 0.02  # A sample repeats its function for so long, far above the clock's grain.
+_SAMPLE_SECONDS = 0.02  # A sample repeats its function for so long, far above the grain.
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""Generated programs and random schedules: machine code against the interpreter, bit for bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codegen.programs import check
+from ir.programs import programs
+from schedule.test_random import DIMS, PROGRAMS, scheduled_at_random
+from tensorc.schedule.auto import auto_schedule
+from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Program
+
+
+def sizes(program: Program, n: int) -> dict[str, int]:
+    return {d.name: max(n, d.lower) for d in program.dims}
+
+
+@settings(max_examples=25)
+@given(program=programs(), n=st.integers(0, 9))
+def test_generated_programs_run_as_in_the_interpreter(program: Program, n: int) -> None:
+    check(program, **sizes(program, n))
+
+
+@settings(max_examples=25)
+@given(program=programs(), n=st.integers(0, 40))
+def test_automatic_schedules_of_generated_programs_run_as_the_plain_ones(
+    program: Program, n: int
+) -> None:
+    """Both against the interpreter: reductions of integers are exact, those of floats reordered."""
+    s = auto_schedule(program, Target())
+    check(s.program, threads=2, **sizes(program, n))
+
+
+@settings(max_examples=40)
+@given(plain=st.sampled_from(PROGRAMS), data=st.data())
+def test_random_schedules_run_as_in_the_interpreter(plain: Program, data: st.DataObject) -> None:
+    s = scheduled_at_random(plain, data)
+    check(s.program, threads=2, **{d.name: DIMS[d.name] for d in plain.dims})
