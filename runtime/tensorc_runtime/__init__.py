@@ -13,7 +13,7 @@ from tensorc_runtime.errors import ArgumentError, CheckFailed, LoadError, Tensor
 
 if TYPE_CHECKING:
     from tensorc_runtime.function import BoundFunction, Function
-    from tensorc_runtime.library import load
+    from tensorc_runtime.loading import load
     from tensorc_runtime.manifest import Manifest
     from tensorc_runtime.threads import available_threads
 
@@ -22,7 +22,7 @@ _HOMES = {
     "Function": "function",
     "Manifest": "manifest",
     "available_threads": "threads",
-    "load": "library",
+    "load": "loading",
 }
 
 __all__ = [
