@@ -87,7 +87,7 @@ def _load_one(path: Path, threads: int | None) -> Function:
     if reason is not None:
         raise LoadError(f"{path}: {manifest.name} cannot run here: {reason}")
     library = path.parent / f"lib{manifest.name}.so"
-    digest = _verified(library, manifest.library, manifest.name)
+    digest = _verified(library, manifest.shared_library, manifest.name)
     state = None
     if manifest.state is not None:
         _verified(path.parent / manifest.state.name, manifest.state, manifest.name)

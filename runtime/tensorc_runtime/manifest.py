@@ -84,7 +84,7 @@ class Manifest:
     dims: tuple[DimInfo, ...]
     checks: tuple[str, ...]
     target: TargetInfo
-    library: FileInfo | None = None
+    shared_library: FileInfo | None = None
     state: FileInfo | None = None
     abi: int = ABI_VERSION
 
@@ -160,7 +160,9 @@ class Manifest:
             dims=tuple(_record(DimInfo, d) for d in _list(data.get("dims"), "dims")),
             checks=tuple(_text(c, "checks") for c in _list(data.get("checks"), "checks")),
             target=_record(TargetInfo, data.get("target")),
-            library=None if not data.get("library") else _record(FileInfo, data["library"]),
+            shared_library=None
+            if not data.get("shared_library")
+            else _record(FileInfo, data["shared_library"]),
             state=None if not data.get("state") else _record(FileInfo, data["state"]),
         )
 

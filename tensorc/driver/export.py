@@ -39,7 +39,7 @@ def write_export(
 
     Args:
         directory: made where it is missing.
-        manifest: the signature; its `library` and `state` are filled in here.
+        manifest: the signature; its `shared_library` and `state` are filled in here.
         object_bytes: what goes into NAME.o.
         state: what goes into NAME.state.
         library: whether to link libNAME.so.
@@ -61,7 +61,7 @@ def write_export(
             if library:
                 try:
                     link_shared(work / f"{name}.o", work / f"lib{name}.so", manifest.target.triple)
-                    manifest = replace(manifest, library=_file_info(work / f"lib{name}.so"))
+                    manifest = replace(manifest, shared_library=_file_info(work / f"lib{name}.so"))
                 except NoLinkerError as error:
                     missing = error
             if state:

@@ -33,21 +33,26 @@ _HERE = str(Path(__file__).parent.parent) + os.sep
 
 
 class Loc(NamedTuple):
-    """The user's source line that made a node."""
+    """The user's source line that made a node.
+
+    `what` is set where the node came from one of ours that the user called: what it is there, in
+    the user's words ("softmax_cross_entropy: label"), for errors that a call finds.
+    """
 
     file: str
     line: int
+    what: str = ""
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}:{self.line}"
 
 
-def caller_loc() -> Loc | None:
-    """The nearest line on the stack that is not the compiler's own."""
+def caller_loc(what: str = "") -> Loc | None:
+    """The nearest line on the stack that is not the compiler's own; `what` as in `Loc`."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back  # type: ignore[assignment]
-    return None if frame is None else Loc(frame.f_code.co_filename, frame.f_lineno)
+    return None if frame is None else Loc(frame.f_code.co_filename, frame.f_lineno, what)
 
 
 class ExprBase:
@@ -69,6 +74,9 @@ class ExprBase:
 
     def __str__(self) -> str:
         return _SHOW[0](self)
+
+    def __repr__(self) -> str:
+        return f"<{self.dtype} {self}>"
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary(BinaryOp.ADD, self, other)
@@ -247,7 +255,7 @@ class Buffer:
         return len(self.shape)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Const(ExprBase):
     """A number. Its Python value is exact for the dtype (a float32 constant is rounded)."""
 
@@ -259,7 +267,7 @@ class Const(ExprBase):
         object.__setattr__(self, "value", _exact(self.value, self.dtype))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Var(ExprBase):
     """A scalar variable: a loop's, an axis's, a let's, or a size's. Identity is the object."""
 
@@ -268,14 +276,14 @@ class Var(ExprBase):
     loc: Loc | None = field(default=None, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Dim(Var):
     """A symbolic size of at least `lower`, bound at each call by the shapes of the arguments."""
 
     lower: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Unary(ExprBase):
     """`-x` or `~x`, of the operand's dtype."""
 
@@ -298,7 +306,7 @@ _INT_ONLY = {BinaryOp.FLOORDIV, BinaryOp.MOD, BinaryOp.SHL, BinaryOp.SHR}
 _BITWISE = {BinaryOp.AND, BinaryOp.OR, BinaryOp.XOR}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Binary(ExprBase):
     """`lhs op rhs`, both of one dtype (see `BinaryOp` for the meaning of each)."""
 
@@ -327,7 +335,7 @@ class Binary(ExprBase):
         object.__setattr__(self, "dtype", dtype)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Compare(ExprBase):
     """`lhs op rhs` as a bool, both operands of one dtype."""
 
@@ -349,7 +357,7 @@ class Compare(ExprBase):
         return bool_
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cast(ExprBase):
     """The value converted to `dtype`: floats to integers toward zero; anything to bool by != 0.
 
@@ -362,7 +370,7 @@ class Cast(ExprBase):
     loc: Loc | None = field(default=None, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Call(ExprBase):
     """A named intrinsic from `INTRINSICS`, of the dtype that its row states."""
 
@@ -379,7 +387,7 @@ class Call(ExprBase):
             raise IRError(f"{self.name} takes {row.arity} arguments, got {len(self.args)}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Load(ExprBase):
     """The element of `buffer` at `indices`, integers, one for each dimension."""
 
@@ -396,7 +404,7 @@ class Load(ExprBase):
         return self.buffer.dtype
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Select(ExprBase):
     """`on_true` where `cond` holds, `on_false` elsewhere; a backend may evaluate both.
 
@@ -417,7 +425,7 @@ class Select(ExprBase):
         return self.on_true.dtype
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Where(ExprBase):
     """`on_true` where `cond` holds, `on_false` elsewhere; the other side is never evaluated.
 
@@ -438,7 +446,7 @@ class Where(ExprBase):
         return self.on_true.dtype
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Let(ExprBase):
     """`body` with `var` standing for `value`, which is evaluated once."""
 
@@ -497,7 +505,7 @@ class Reducer:
         return len(self.lhs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Reduce(ExprBase):
     """Component `index` of the fold of `values` over `axes`, at points where `where` holds.
 
@@ -648,7 +656,20 @@ def as_expr(value: ExprLike, dtype: DType | None = None) -> Expr:
             f"{value.name} has {value.ndim} dimensions: index it, as in {value.name}"
             f"[{', '.join('ijklmnopq'[: value.ndim])}], or use tc.ops"
         )
-    raise DTypeError(f"cannot use {value!r} of type {type(value).__name__} in an expression")
+    hint = ""
+    if isinstance(value, np.ndarray):
+        hint = "; make it a tc.placeholder, and pass the array to the compiled function"
+    elif isinstance(value, list):
+        hint = "; for several outputs return a tuple" if value else ""
+    raise DTypeError(
+        f"cannot use {shorten(value)} of type {type(value).__name__} in an expression{hint}"
+    )
+
+
+def shorten(value: object) -> str:
+    """The repr of any object, cut in its middle where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-17:]}"
 
 
 def _expr(value: ExprBase) -> Expr:
@@ -754,7 +775,7 @@ def as_shape(shape: int | Expr | Sequence[int | Expr]) -> tuple[Expr, ...]:
     result: list[Expr] = []
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, int | np.integer | ExprBase):
-            raise ShapeError(f"shape {tuple(map(str, sizes))}: {size!r} is not an integer size")
+            raise ShapeError(f"shape {shorten(shape)}: {shorten(size)} is not an integer size")
         expr = as_expr(size if isinstance(size, ExprBase) else int(size), int64)
         if not expr.dtype.is_int:
             raise ShapeError(f"a size must be an integer, got {expr.dtype} {expr}")

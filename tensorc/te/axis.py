@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ZERO = Const(0, int64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class IterVar(Var):
     """The variable of an axis: `start <= v < start + extent`, spatial or reduced over.
 

@@ -194,7 +194,7 @@ def test_without_a_linker_the_object_is_there_and_the_error_says_so(
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         *("scale.h", "scale.json", "scale.o", "tensorc.h")
     ]
-    assert json.loads((tmp_path / "scale.json").read_text())["library"] is None
+    assert json.loads((tmp_path / "scale.json").read_text())["shared_library"] is None
 
 
 def test_a_linker_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,5 +140,5 @@ def write_exported(folder: Path, library: Path, manifest: Manifest) -> Path:
     (folder / name).write_bytes(data)
     info = FileInfo(name, len(data), hashlib.sha256(data).hexdigest())
     path = folder / f"{manifest.name}.json"
-    path.write_text(replace(manifest, library=info).to_json())
+    path.write_text(replace(manifest, shared_library=info).to_json())
     return path

@@ -89,7 +89,7 @@ def test_a_library_without_the_symbols_is_refused(library: Path, tmp_path: Path)
     write_exported(tmp_path, library, replace(BLEND, name="blind"))
     assert "undefined symbol: blind_run" in refusal(lambda: load(tmp_path))
     path = write_exported(tmp_path, library, BLEND)
-    manifest = json.loads(path.read_text()) | {"library": None}
+    manifest = json.loads(path.read_text()) | {"shared_library": None}
     path.write_text(json.dumps(manifest))
     (tmp_path / "libblend.so").write_bytes(b"no library")
     assert str(tmp_path / "libblend.so") in refusal(lambda: load(tmp_path, "blend"))
@@ -97,7 +97,7 @@ def test_a_library_without_the_symbols_is_refused(library: Path, tmp_path: Path)
 
 def test_a_library_linked_by_hand_is_taken_as_it_is(library: Path, tmp_path: Path) -> None:
     path = write_exported(tmp_path, library, BLEND)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"library": None}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shared_library": None}))
     np.testing.assert_array_equal(load(tmp_path, "blend")(2.0, X, 1)[0], 2 * X + 2)
 
 

@@ -28,7 +28,7 @@ def changed(**fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "manifest",
-    [BLEND, COUNT, replace(COUNT, library=FileInfo("libcount.so", 3, "ab"), state=None)],
+    [BLEND, COUNT, replace(COUNT, shared_library=FileInfo("libcount.so", 3, "ab"), state=None)],
 )
 def test_a_manifest_survives_json(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
