@@ -657,10 +657,8 @@ def as_expr(value: ExprLike, dtype: DType | None = None) -> Expr:
             f"[{', '.join('ijklmnopq'[: value.ndim])}], or use tc.ops"
         )
     hint = ""
-    if isinstance(value, np.ndarray):
-        hint = "; make it a tc.placeholder, and pass the array to the compiled function"
-    elif isinstance(value, list):
-        hint = "; for several outputs return a tuple" if value else ""
+    if isinstance(value, np.ndarray | list):
+        hint = "; make it a tc.placeholder, and pass the values to the compiled function"
     raise DTypeError(
         f"cannot use {shorten(value)} of type {type(value).__name__} in an expression{hint}"
     )

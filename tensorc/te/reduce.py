@@ -21,6 +21,7 @@ from tensorc.ir.expr import (
     caller_loc,
     cast,
     const_int,
+    shorten,
 )
 from tensorc.ir.reducers import builtin
 from tensorc.ir.walk import free_vars
@@ -59,10 +60,10 @@ def reduce_axis(
 def _axes(axis: Axes) -> tuple[IterVar, ...]:
     if isinstance(axis, Buffer):  # It could not be iterated over either.
         raise IRError(f"axis must be made by tc.reduce_axis, got {axis}")
-    axes = (axis,) if isinstance(axis, ExprBase) else tuple(axis)
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     for a in axes:
         if not isinstance(a, IterVar) or not a.reduce:
-            raise IRError(f"axis must be made by tc.reduce_axis, got {a}")
+            raise IRError(f"axis must be made by tc.reduce_axis, got {shorten(a)}")
     if not axes:
         raise IRError("a reduction needs at least one axis")
     if len(frozenset(axes)) < len(axes):

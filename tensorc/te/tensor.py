@@ -35,6 +35,7 @@ from tensorc.ir.expr import (
     caller_loc,
     cast,
     compare,
+    shorten,
 )
 from tensorc.ir.walk import free_vars, loads, walk
 from tensorc.te.axis import ZERO, reduce_extents
@@ -79,7 +80,7 @@ Operation: TypeAlias = Placeholder | Compute
 TensorLike: TypeAlias = "Tensor | ExprBase | int | float | bool | np.generic"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Tensor(Buffer):
     """A tensor: name, shape, dtype and the operation that makes it.
 
@@ -138,6 +139,9 @@ class Tensor(Buffer):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self}>"
 
     def astype(self, dtype: DType | str) -> Tensor:
         """Every element converted to `dtype`."""
@@ -295,11 +299,18 @@ def _compute(
     default_name: str,
 ) -> tuple[Tensor, ...]:
     sizes = as_shape(shape)
+    if not callable(body):
+        raise IRError(f"compute: the body must be a function of the indices, got {shorten(body)}")
     axes = tuple(
         IterVar(n, int64, ZERO, size)
         for n, size in zip(_axis_names(body, sizes), sizes, strict=True)
     )
     value = body(*axes)
+    if isinstance(value, list) or value is None:
+        raise IRError(
+            f"compute: the body returned {shorten(value)}; return an expression, or a tuple of "
+            "them for several outputs"
+        )
     bodies = tuple(as_expr(v) for v in (value if isinstance(value, tuple) else (value,)))
     return define(axes, bodies, name, default_name=default_name)
 
@@ -339,7 +350,7 @@ def _output_names(name: str | Sequence[str] | None, default: str, count: int) ->
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name):
         raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
 
 

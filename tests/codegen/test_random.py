@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tensorc.ir.stmt import Program
 
 
-def sizes(program: Program, n: int) -> dict[str, int]:
+def sizes(program: Program, n: int) -> dict[str, Any]:
     return {d.name: max(n, d.lower) for d in program.dims}
 
 
@@ -41,4 +41,5 @@ def test_automatic_schedules_of_generated_programs_run_as_the_plain_ones(
 @given(plain=st.sampled_from(PROGRAMS), data=st.data())
 def test_random_schedules_run_as_in_the_interpreter(plain: Program, data: st.DataObject) -> None:
     s = scheduled_at_random(plain, data)
-    check(s.program, threads=2, **{d.name: DIMS[d.name] for d in plain.dims})
+    dims: dict[str, Any] = {d.name: DIMS[d.name] for d in plain.dims}
+    check(s.program, threads=2, **dims)
