@@ -39,6 +39,12 @@ def test_the_first_kernel_runs_from_an_index_expression_to_machine_code(tmp_path
         assert stage in output
 
 
+def test_a_product_is_scheduled_step_by_step(tmp_path: Path) -> None:
+    output = run_tutorial("02_schedule_gemm.py", "384", folder=tmp_path)
+    for stage in ("refused: parallel(k)", "in unrolled(", "in vectorized(", "the same trace gives"):
+        assert stage in output
+
+
 @pytest.mark.parametrize("model", ["mlp", "softmax"])
 def test_the_demo_reaches_its_goal_on_the_digits_of_the_package(model: str, tmp_path: Path) -> None:
     options = ("--model", model, "--data", "digits", "--out", str(tmp_path / "demo"))
