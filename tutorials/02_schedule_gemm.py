@@ -131,8 +131,8 @@ measure("5. the tile has its own storage")
 
 # %% [markdown]
 # ## 6 and 7. Lanes, and straight code
-# The innermost loop runs as vector lanes, the loops over rows and registers are written out. Only now
-# can the compiler see that the tile is 12 registers, and it keeps them there.
+# The innermost loop runs as vector lanes, the loops over rows and registers are written out. Only
+# now can the compiler see that the tile is 12 registers, and it keeps them there.
 # %%
 start = time.perf_counter()
 for stage, names in (
@@ -152,9 +152,9 @@ measure("6-7. lanes and straight code")
 
 # %% [markdown]
 # ## 8 and 9. Pack the panel of B
-# Each tile reads 16 neighbours of B, then jumps a whole row ahead: the jumps waste the cache and the
-# address translation. `cache_read` copies the panel that all row tiles share to contiguous storage
-# first.
+# Each tile reads 16 neighbours of B, then jumps a whole row ahead: the jumps waste the cache and
+# the address translation. `cache_read` copies the panel that all row tiles share to contiguous
+# storage first.
 # %%
 start = time.perf_counter()
 panel = s.cache_read("B", j_tile)
