@@ -36,12 +36,6 @@ from tensorc.errors import (
     ShapeError,
     TensorcError,
 )
-from tensorc.ir.expr import (
-    cast,
-    maximum,
-    minimum,
-    where,
-)
 from tensorc.ir.printer import (
     show,
 )
@@ -49,6 +43,7 @@ from tensorc.te.math import (
     abs_ as abs,
 )
 from tensorc.te.math import (
+    cast,
     ceil,
     cos,
     erf,
@@ -62,6 +57,8 @@ from tensorc.te.math import (
     log,
     log1p,
     log2,
+    maximum,
+    minimum,
     rsqrt,
     sigmoid,
     sign,
@@ -70,6 +67,7 @@ from tensorc.te.math import (
     stop_gradient,
     tanh,
     trunc,
+    where,
 )
 from tensorc.te.math import (
     pow_ as pow,

@@ -124,6 +124,8 @@ class Adam:
 
 
 def _check(optimizer: str, name: str, value: float, below: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ArgumentError(f"{optimizer}: {name} must be a number, got {value!r}")
     if not 0.0 <= value < below:  # NaN fails too.
         limit = "finite" if below == math.inf else f"below {below:g}"
         raise ArgumentError(f"{optimizer}: {name} must be at least 0 and {limit}, got {value!r}")

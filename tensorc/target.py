@@ -30,6 +30,12 @@ class Target:
     triple: str = ""
 
     def __post_init__(self) -> None:
+        texts = (self.cpu, self.features, self.triple)
+        if not all(isinstance(t, str) for t in texts) or not isinstance(self.threads, int):
+            raise CompileError(
+                "target: cpu, features and triple are texts and threads is an integer, got "
+                f"{self!r}"
+            )
         if self.kind != "cpu":
             raise CompileError(f"target {self.kind!r} is not known; there is 'cpu'")
         if self.threads < 0:

@@ -89,7 +89,10 @@ def from_dlpack(tensor: Any) -> npt.NDArray[Any]:
         ValueError: it is not in CPU memory, has an element type that NumPy has not, or its owner
             refuses to lend it.
     """
-    device = tuple(map(int, tensor.__dlpack_device__()))
+    try:
+        device = tuple(map(int, tensor.__dlpack_device__()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"does not say where its DLPack memory is: {error}") from None
     if device[0] not in _CPU_DEVICES:
         raise ValueError(f"is on DLPack device {device}, not in CPU memory")
     try:
@@ -97,7 +100,7 @@ def from_dlpack(tensor: Any) -> npt.NDArray[Any]:
             capsule = tensor.__dlpack__(max_version=(1, 0))
         except TypeError:  # A producer from before DLPack 1.0.
             capsule = tensor.__dlpack__()
-    except (BufferError, RuntimeError) as error:
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot be lent through DLPack: {error}") from None
     found, read_only = _unpack(capsule)
     name = DTYPE_NAMES.get((found.code, found.bits))

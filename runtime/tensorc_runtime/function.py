@@ -108,7 +108,7 @@ class _Plan:
 
 
 class Function:
-    """A compiled function: `f(*inputs, out=None)`.
+    """A compiled function: `f(*inputs, out=None)`, the inputs by position or by name.
 
     Takes NumPy arrays, anything else in CPU memory that speaks DLPack, and Python numbers for
     parameters without dimensions; copies none of them. Returns the output, a tuple where there are
@@ -189,21 +189,32 @@ class Function:
         Raises:
             ArgumentError: a size is missing, or too large for the memory it asks for.
         """
-        missing = [d.name for d in self.manifest.dims if d.name not in dims]
-        if missing:
-            raise ArgumentError(f"{self.name}: workspace_bytes needs the size {missing[0]}")
-        size = int(self._workspace(self._dims(dims), self.manifest.target.threads))
-        if size < 0:
+        known = {d.name: d.lower for d in self.manifest.dims}
+        for name in known:
+            if name not in dims:
+                raise ArgumentError(f"{self.name}: workspace_bytes needs the size {name}")
+        for name, size in dims.items():
+            if name not in known:
+                raise ArgumentError(f"{self.name}: workspace_bytes: there is no size {name}")
+            if not isinstance(size, int | np.integer) or not known[name] <= size < 2**63:
+                raise ArgumentError(
+                    f"{self.name}: workspace_bytes: size {name} must be an integer of at least "
+                    f"{known[name]}, got {size!r}"
+                )
+        needed = int(self._workspace(self._dims(dims), self.manifest.target.threads))
+        if needed < 0:
             raise ArgumentError(f"{self.name}: sizes {dims} need more memory than can be addressed")
-        return size
+        return needed
 
-    def __call__(self, *inputs: Any, out: Any = None) -> Any:
+    def __call__(self, /, *inputs: Any, out: Any = None, **named: Any) -> Any:
         """Run once. See the class.
 
         Raises:
             ArgumentError: an argument does not fit; nothing has been written.
             CheckFailed: a value in the arguments is not allowed.
         """
+        if named:
+            inputs = self._signature.place(inputs, named)
         if (
             not _SHORT_WAY
             or len(inputs) != len(self._inputs)
@@ -247,7 +258,7 @@ class Function:
             return outs[0] if outs[0].shape or out is not None else outs[0][()]
         return _result(outs, fresh=out is None)
 
-    def bind(self, *inputs: Any, out: Any = None) -> BoundFunction:
+    def bind(self, /, *inputs: Any, out: Any = None, **named: Any) -> BoundFunction:
         """This function on these arrays: `bound()` then runs it with hardly any overhead.
 
         The arrays stay alive with the bound function, and are read anew at each call; a Python
@@ -256,6 +267,8 @@ class Function:
         Raises:
             ArgumentError: an argument does not fit.
         """
+        if named:
+            inputs = self._signature.place(inputs, named)
         call = self._signature.check(inputs, out, self._state)
         plan = self._plan(call.dims)
         scratch = _Scratch(len(call.arrays))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,6 +59,25 @@ class Signature:
         self.outputs = [i for i in positions if manifest.params[i].role == "out"]
         self.inputs = [i for i in positions if i not in self.state and i not in self.outputs]
 
+    def place(self, inputs: Sequence[object], named: Mapping[str, object]) -> tuple[object, ...]:
+        """All inputs in their order, `named` after those given by position.
+
+        Raises:
+            ArgumentError: a name that is no input, one that is given twice, or one that is missing.
+        """
+        names = [self.manifest.params[i].name for i in self.inputs]
+        for name in named:
+            if name not in names:
+                known = ", ".join(map(repr, [*names, "out"]))
+                raise self._error(f"no argument {name!r}; there are {known}")
+            if names.index(name) < len(inputs):
+                raise self._error(f"argument {name!r} is given by position and by name")
+        rest = names[len(inputs) :]
+        for name in rest:
+            if name not in named:
+                raise self._error(f"takes {self._names(self.inputs)}; {name!r} is missing")
+        return (*inputs, *(named[name] for name in rest))
+
     def check(self, inputs: Sequence[object], out: object, state: Mapping[int, Array]) -> Arguments:
         """The arrays of a call, all of them fit to be passed on; nothing is written yet.
 
@@ -81,7 +100,10 @@ class Signature:
         for i in self.outputs:
             if i not in given:
                 shape = self._shape(i, dims, origin)
-                given[i] = np.empty(shape, self.dtypes[i])
+                try:
+                    given[i] = np.empty(shape, self.dtypes[i])
+                except ValueError as error:
+                    raise self._error(f"{self.label(i)}: shape {shape}: {error}") from None
         self._check_overlap(given)
         results = [passed.get(i, given[i]) for i in self.outputs]
         return Arguments([given[i] for i in range(len(given))], dims, results)
@@ -186,7 +208,10 @@ class Signature:
             except ValueError as error:
                 text = f"{self.label(position)}: this {_kind(value)} {error}"
                 raise self._error(text) from None
-        hint = "; pass numpy.asarray of it" if isinstance(value, Iterable) else ""
+        listed = isinstance(value, Sequence | bytearray) and not isinstance(value, str | bytes)
+        if hasattr(value, "__array__") and not isinstance(value, np.generic):
+            listed = True
+        hint = "; pass numpy.asarray of it" if listed else ""
         raise self._mismatch(position, _kind(value), {}, {}, hint)
 
     def _scalar(self, position: int, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -195,10 +220,13 @@ class Signature:
             rounded = (high + 0x7FFF + ((high >> 16) & 1)) >> 16  # To nearest, ties to even.
             return np.asarray(rounded.astype(np.uint16))
         try:
-            return np.asarray(value, dtype)
-        except OverflowError:
+            with np.errstate(over="raise"):
+                return np.asarray(value, dtype)
+        except (OverflowError, FloatingPointError):
+            text = str(value)
+            shown = text if len(text) <= 30 else f"{text[:10]}...{text[-10:]}"
             raise self._error(
-                f"{self.label(position)}: {value} is out of range for {dtype.name}"
+                f"{self.label(position)}: {shown} is out of range for {dtype.name}"
             ) from None
 
     def _split_out(self, out: object) -> dict[int, Any]:

@@ -9,6 +9,7 @@ is scheduled.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 from tensorc.codegen.llvm import compile_object, emit_module, load_object
 from tensorc.driver import cache as disk
 from tensorc.driver.artifact import Artifact, make_artifact
-from tensorc.driver.features import required_features
+from tensorc.driver.features import check_target, required_features
 from tensorc.driver.function import CompiledFunction, ForeignFunction, is_c_name
 from tensorc.driver.stages import definitions_text, memory_text
 from tensorc.errors import CompileError
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from tensorc_runtime.sizes import Size
 
 OPT_LEVEL = 3
+# Each temporary of a program nests the rest of it, and each pass recurses: Python's own limit of
+# 1000 frames is reached by a network of some thirty layers.
+_RECURSION = 5000
 _IN_PROCESS = 256
 
 
@@ -121,11 +125,18 @@ def compile(
         CompileError: an argument does not fit `what`, or the target cannot do what was asked.
         IRError: the tensors make no program (names that clash, an input that is missing...).
     """
+    if sys.getrecursionlimit() < _RECURSION:
+        sys.setrecursionlimit(_RECURSION)
     timing: dict[str, float] = {}
     wanted = as_target(target)
     if threads is not None:
+        if isinstance(threads, bool) or not isinstance(threads, int):
+            raise CompileError(f"compile: threads must be an integer, got {threads!r}")
         wanted = replace(wanted, threads=threads)
+    native = wanted.cpu == "native" and not wanted.features and not wanted.triple
     wanted = wanted.resolved()
+    if not native:
+        check_target(wanted)
     with _timed(timing, "build"):
         source = _source(what, name, inputs, updates)
         program = source.program
@@ -173,7 +184,7 @@ def _source(
     inputs: Sequence[Tensor] | None,
     updates: Sequence[tuple[Tensor, Tensor]],
 ) -> _Source:
-    if name is not None and not is_c_name(name):
+    if name is not None and not (isinstance(name, str) and is_c_name(name)):
         raise CompileError(f"compile: name {name!r} cannot be the name of a C function")
     tensors = _tensors(what)
     if tensors is not None:

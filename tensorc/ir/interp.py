@@ -71,7 +71,7 @@ def run(
         program: what to run.
         arrays: one array for each parameter, of its dtype and shape.
         dims: symbolic sizes by name; those missing are read off the arrays' shapes.
-        order: "reverse" runs each parallel loop backwards, which exposes a race.
+        order: "reverse" runs each parallel or bound loop backwards, which exposes a race.
 
     Raises:
         CheckFailed: a `Check` that does not hold.
@@ -294,7 +294,8 @@ class _Runner(_Evaluator):
     def loop(self, s: For) -> Action:
         start, extent, body = self.expr(s.start), self.expr(s.extent), self.stmt(s.body)
         var, number = s.var, s.var.dtype.numpy.type
-        backwards = s.kind is ForKind.PARALLEL and self.order == "reverse"
+        concurrent = s.kind in (ForKind.PARALLEL, ForKind.BOUND)
+        backwards = concurrent and self.order == "reverse"
 
         def loop(env: Env) -> None:
             first, steps = int(start(env)), int(extent(env))

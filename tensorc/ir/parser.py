@@ -35,10 +35,13 @@ from tensorc.ir.expr import (
 from tensorc.ir.printer import ASSIGN, FLAGS, KEYWORDS, LEVEL, LOOP
 from tensorc.ir.reducers import NAMES, builtin
 from tensorc.ir.stmt import (
+    GRID_AXES,
     Accumulate,
     Allocate,
     Check,
     For,
+    ForKind,
+    Hint,
     If,
     Param,
     Program,
@@ -61,7 +64,7 @@ _TOKEN = re.compile(
       | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<name>[A-Za-z_][A-Za-z0-9_.]*)
       | (?P<string>"(?:[^"\\]|\\.)*")
-      | (?P<sign>\+=|\*=|==|!=|<=|>=|<<|>>|//|[-+*/%<>=&|^~()\[\]:,])""",
+      | (?P<sign>\+=|\*=|==|!=|<=|>=|<<|>>|//|[-+*/%<>=&|^~()\[\]{}:,])""",
     re.VERBOSE,
 )
 _DTYPES = {dtype.name: dtype for dtype in ALL_DTYPES}
@@ -353,7 +356,9 @@ class _Parser:
         place, name = self.token, self.name("a loop variable")
         dtype = self.dtype() if self.accept(":") else int64
         self.expect("in")
-        kind = _KINDS.get(self.token.text)
+        word = self.token.text
+        axis = word if word in GRID_AXES else None
+        kind = ForKind.BOUND if axis else _KINDS.get(word)
         if kind is None:
             _refuse(self.token, f"expected {', '.join(_KINDS)}")
         self.next()
@@ -362,10 +367,24 @@ class _Parser:
         if len(bounds) not in (1, 2):
             _refuse(opening, "expected one bound or two")
         start, extent = self.build(opening, lambda: _domain(bounds, dtype))
+        hints = self.items(self.hint, "}") if self.accept("{") else ()
         var = self.enter(place, self.vars, name, Var(name, dtype))
         body = self.body()
         del self.vars[name]
-        return self.build(token, lambda: For(var, start, extent, body, kind))
+        return self.build(
+            token, lambda: For(var, start, extent, body, kind, axis=axis, annotations=hints)
+        )
+
+    def hint(self) -> tuple[str, Hint]:
+        """`key: value`, the value an integer, a bool or a text."""
+        key = self.name("a hint's name")
+        self.expect(":")
+        if self.token.kind == "string":
+            return key, _message(self.next())
+        token, value = self.token, self.expr(LEVEL["+"])
+        if not isinstance(value, Const) or value.dtype not in (bool_, int64):
+            _refuse(token, "expected an integer, True, False or a text in double quotes")
+        return key, bool(value.value) if value.dtype == bool_ else int(value.value)
 
     def branch(self) -> If:
         token = self.expect("if")

@@ -9,6 +9,8 @@
             B[i, j] += T[j]
           check idx[i] < n, "row {0}", (idx[i])
 
+A loop's hints follow its domain, `for i in range(8) {unroll: 4, name: "x"}:`; one that is bound to
+an axis of a grid is named for it, `for i in thread.x(32):`.
 An int64 constant prints bare, a float32 one with a dot or an exponent, others as `int32(4)`. A
 conversion prints as `float32(x)`, of a constant as `cast(float32, 2)`. Operators have Python's
 precedence; `and`, `or`, `not` are the logical ones of bools. Nested blocks print as one, and a
@@ -212,7 +214,8 @@ class _Printer:
                 domain = self.domain(stmt)
                 with self.bound((stmt.var,)):
                     name = _typed(self.vars[stmt.var], stmt.var)
-                    self.line(depth, f"for {name} in {LOOP[stmt.kind]}({domain}):", stmt)
+                    kind = stmt.axis or LOOP[stmt.kind]
+                    self.line(depth, f"for {name} in {kind}({domain}){_hints(stmt)}:", stmt)
                     self.stmt(stmt.body, depth + 1)
             case If(cond, body, orelse):
                 self.line(depth, f"if {self.expr(cond)}:", stmt)
@@ -366,6 +369,15 @@ def _enter(names: dict[K, str], key: K, reserved: Sequence[str]) -> str:
 
 def _typed(name: str, var: Var) -> str:
     return name if var.dtype == int64 else f"{name}: {var.dtype}"
+
+
+def _hints(loop: For) -> str:
+    """` {key: value, ...}` where the loop has annotations."""
+    pairs = [
+        f"{key}: {json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value}"
+        for key, value in loop.annotations
+    ]
+    return f" {{{', '.join(pairs)}}}" if pairs else ""
 
 
 def _sign(e: Binary) -> str:

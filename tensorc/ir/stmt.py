@@ -22,27 +22,46 @@ class ForKind(Enum):
     """How the iterations of a loop run.
 
     SERIAL: one after the other. PARALLEL: in any order, on several threads. VECTORIZED: together,
-    as lanes of vector registers. UNROLLED: one after the other, written out.
+    as lanes of vector registers. UNROLLED: one after the other, written out. BOUND: in any order,
+    each the block or thread of a grid with that number on one axis.
     """
 
     SERIAL = "serial"
     PARALLEL = "parallel"
     VECTORIZED = "vectorized"
     UNROLLED = "unrolled"
+    BOUND = "bound"
+
+
+Hint: TypeAlias = int | bool | str
+
+# What a BOUND loop may run over: the axes of a CUDA grid, and of its blocks.
+GRID_AXES = (*("block.x", "block.y", "block.z"), *("thread.x", "thread.y", "thread.z"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class For:
-    """`body` for each value of `var` in `start <= var < start + extent`."""
+    """`body` for each value of `var` in `start <= var < start + extent`.
+
+    `axis` is what a BOUND loop runs over, one of `GRID_AXES`. `annotations` are hints, by key, that
+    change no result; a backend ignores those it does not know.
+    """
 
     var: Var
     start: Expr
     extent: Expr
     body: Stmt
     kind: ForKind = ForKind.SERIAL
+    axis: str | None = field(default=None, kw_only=True)
+    annotations: tuple[tuple[str, Hint], ...] = field(default=(), kw_only=True)
     loc: Loc | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if (self.kind is ForKind.BOUND) != (self.axis in GRID_AXES):
+            raise IRError(
+                f"for {self.var.name}: a loop is bound to one of {', '.join(GRID_AXES)}, or to "
+                f"nothing; got {self.kind.value}, {self.axis}"
+            )
         if not (self.var.dtype == self.start.dtype == self.extent.dtype):
             raise IRError(
                 f"for {self.var.name}: variable {self.var.dtype}, start {self.start.dtype} and "

@@ -41,6 +41,8 @@ from tensorc.ir.stmt import (
     block,
 )
 
+STATEMENTS = (For, If, Store, Accumulate, Check, Allocate, Block)
+
 T = TypeVar("T", bound=Node)
 Rule = Callable[[Node], "Node | None"]
 
@@ -112,7 +114,8 @@ def with_children(node: Node, parts: tuple[Node, ...]) -> Node:
             cond, values = (None, p) if where is None else (p[0], p[1:])
             return Reduce(reducer, axes, values, cond, index, loc=loc)  # type: ignore[arg-type]
         case For(var, _, _, _, kind):
-            return For(var, *p, kind, loc=loc)  # type: ignore[arg-type, misc]
+            more = {"axis": node.axis, "annotations": node.annotations, "loc": loc}
+            return For(var, *p, kind, **more)  # type: ignore[arg-type, call-arg]
         case If():
             return If(*p, loc=loc)  # type: ignore[arg-type]
         case Store(buffer, _, _):
@@ -199,10 +202,12 @@ def leaves(stmt: Stmt) -> list[Leaf]:
 
 def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:
     """Every statement, parents first, in text order, expressions left aside."""
-    yield stmt
-    for part in children(stmt):
-        if isinstance(part, For | If | Store | Accumulate | Check | Allocate | Block):
-            yield from walk_stmts(part)
+    stack: list[Stmt] = [stmt]
+    while stack:  # No recursion: nested generators pay for their depth with every item.
+        s = stack.pop()
+        yield s
+        inside = [p for p in children(s) if isinstance(p, STATEMENTS)]
+        stack.extend(reversed(inside))
 
 
 def free_vars(node: Node) -> list[Var]:
@@ -339,7 +344,10 @@ class _Same:
                     and all(self.var(x, y) for x, y in zip(a.axes, b.axes, strict=True))
                 )
             case For(), For():
-                return a.kind is b.kind and self.bind(a.var, b.var)
+                # Compare text: 1 == True, yet they print apart.
+                hints = repr(a.annotations) == repr(b.annotations)
+                kind = a.kind is b.kind and a.axis == b.axis
+                return kind and hints and self.bind(a.var, b.var)
             case Store(), Store():
                 return self.buffer(a.buffer, b.buffer)
             case Accumulate(), Accumulate():

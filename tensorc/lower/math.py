@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import DType, float32, float64, int32
-from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Expr, Select
+from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Expr, Reducer, Select
+from tensorc.ir.stmt import Accumulate
 from tensorc.ir.walk import rewrite
 from tensorc.lower.features import features
 from tensorc.lower.polynomials import COS, ERF, ERF_SPLIT, ERFC, EXP, LOG, LOG_TAIL, SIN
@@ -41,11 +42,24 @@ def expand_math(program: Program, target: Target) -> Program:
     B[i] = rsqrt(A[i])    becomes    B[i] = float32(1.0) / sqrt(A[i])
     """
     fused = features(target).fma
+    reducers: dict[Reducer, Reducer] = {}
+
+    def written_out(reducer: Reducer) -> Reducer:
+        """The same reducer with the calls in its combination written out."""
+        if reducer not in reducers:
+            result = tuple(rewrite(r, rule) for r in reducer.result)
+            changed = any(a is not b for a, b in zip(result, reducer.result, strict=True))
+            reducers[reducer] = replace(reducer, result=result) if changed else reducer
+        return reducers[reducer]
 
     def rule(node: Node) -> Node | None:
-        if isinstance(node, Call) and node.name in EXPANSIONS:
-            return expand(node.name, node.args, node.dtype, fused)
-        return None
+        match node:
+            case Call(name, args, dtype) if name in EXPANSIONS:
+                return expand(name, args, dtype, fused)
+            case Accumulate(reducer, _, _, _) if written_out(reducer) is not reducer:
+                return replace(node, reducer=written_out(reducer))
+            case _:
+                return None
 
     return replace(program, body=rewrite(program.body, rule))
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Program
+from tensorc.lower.host import refuse_grids
 from tensorc.lower.math import expand_math
 from tensorc.lower.partition import partition
 from tensorc.lower.promote import promote_accumulators
@@ -31,7 +32,13 @@ def promote(program: Program, _: Target) -> Program:
     return promote_accumulators(program)
 
 
-PASSES: tuple[Pass, ...] = (simplify_program, partition_tails, promote, expand_math)
+PASSES: tuple[Pass, ...] = (
+    refuse_grids,
+    simplify_program,
+    partition_tails,
+    promote,
+    expand_math,
+)
 
 
 def lower(program: Program, target: Target) -> Program:

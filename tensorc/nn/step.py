@@ -88,6 +88,9 @@ def training_step(
         ArgumentError: a batch below 1, a model without parameters, or one that takes any shape
             while `input_shape` is not given.
     """
+    _check_made("model", model, callable(model), "be an nn.Module")
+    _check_made("loss", loss, callable(loss), "be an nn.Module")
+    _check_made("optimizer", optimizer, hasattr(optimizer, "update"), "have update()")
     parameters = _named(model, "training_step")
     x, y = _batch(model, batch, input_shape, "training_step")
     outputs = model(x)
@@ -129,6 +132,16 @@ def inference_step(
     tensors = tuple(parameter.tensor for parameter in parameters.values())
     state = {name: parameter.value for name, parameter in parameters.items()}
     return Step(name, (x,), (result,), tensors, (), state)
+
+
+def _check_made(what: str, value: object, fits: bool, must: str) -> None:
+    if isinstance(value, type):
+        got = f"the class {value.__name__}; make one of it"
+    elif fits:
+        return
+    else:
+        got = repr(value)
+    raise ArgumentError(f"training_step: {what} must {must}, got {got}")
 
 
 def _named(model: Module, asked: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tensorc.ops.axes import takes_tensors
 from tensorc.ops.elementwise import (
     abs,
     add,
@@ -179,3 +180,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+for _name in __all__:
+    globals()[_name] = takes_tensors(globals()[_name])

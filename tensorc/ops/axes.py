@@ -1,17 +1,72 @@
-"""Axis arguments as NumPy takes them: negative ones count from the last dimension."""
+"""Arguments of operations: axes as NumPy takes them, and tensors that are none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import operator
+from collections.abc import Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from tensorc.errors import ShapeError
+import numpy as np
+
+from tensorc.errors import DTypeError, ShapeError
+from tensorc.ir.expr import shorten
 from tensorc.te.axis import IterVar
+from tensorc.te.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from tensorc.ir.expr import Expr
-    from tensorc.te.tensor import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes_tensors(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, which refuses what is no tensor where its signature says `Tensor`."""
+    annotations = list(function.__annotations__.items())  # Texts, in the order of parameters.
+    singles = [name for name, kind in annotations if kind == "Tensor" and name != "return"]
+    many = [name for name, kind in annotations if kind == "Sequence[Tensor]"]
+    names = [name for name, _ in annotations]
+    if not singles and not many:
+        return function
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = dict(zip(names, args, strict=False)) | kwargs
+        for name in singles:
+            if name in given and not isinstance(given[name], Tensor):
+                raise _no_tensor(function.__name__, name, given[name])
+        for name in many:
+            items = given.get(name, ())
+            if not isinstance(items, Sequence):
+                raise DTypeError(
+                    f"{function.__name__}: {name} must be a list of tensors, got {shorten(items)}"
+                )
+            for k, item in enumerate(items):
+                if not isinstance(item, Tensor):
+                    raise _no_tensor(function.__name__, f"{name}[{k}]", item)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _no_tensor(function: str, name: str, value: object) -> DTypeError:
+    hint = ""
+    if isinstance(value, np.ndarray | list):
+        hint = "; make it a tc.placeholder, and pass the values to the compiled function"
+    return DTypeError(
+        f"{function}: {name} must be a tensor, got {shorten(value)} of type "
+        f"{type(value).__name__}{hint}"
+    )
+
+
+def _as_axis(axis: object) -> int:
+    try:
+        return operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        raise ShapeError(f"axis {shorten(axis)} is not an integer") from None
 
 
 def normalize_axis(axis: int, ndim: int) -> int:
@@ -20,6 +75,7 @@ def normalize_axis(axis: int, ndim: int) -> int:
     Raises:
         ShapeError: there is no such dimension.
     """
+    axis = _as_axis(axis)
     if not -ndim <= axis < ndim:
         raise ShapeError(f"axis {axis} is out of bounds for a tensor of {ndim} dimensions")
     return axis % ndim
@@ -33,7 +89,7 @@ def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ..
     """
     if axis is None:
         return tuple(range(ndim))
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    given = tuple(axis) if isinstance(axis, tuple | list) else (_as_axis(axis),)
     axes = tuple(sorted(normalize_axis(a, ndim) for a in given))
     if len(set(axes)) < len(axes):
         raise ShapeError(f"axis {tuple(given)} names a dimension twice")

@@ -53,7 +53,7 @@ def take(x: Tensor, indices: Tensor, axis: int | None = None) -> Tensor:
     d = normalize_axis(axis, x.ndim)
     axes = spatial_axes((*x.shape[:d], *indices.shape, *x.shape[d + 1 :]))
     where = Load(indices, axes[d : d + indices.ndim], loc=caller_loc())
-    return gather(x, axes, (*axes[:d], where, *axes[d + indices.ndim :]), "take")
+    return gather(x, axes, (*axes[:d], where, *axes[d + indices.ndim :]), "take", "take: index")
 
 
 def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
@@ -77,7 +77,8 @@ def take_along_axis(x: Tensor, indices: Tensor, axis: int) -> Tensor:
         )
     axes = spatial_axes(indices.shape)
     where = Load(indices, axes, loc=caller_loc())
-    return gather(x, axes, (*axes[:d], where, *axes[d + 1 :]), "take_along_axis")
+    name = "take_along_axis"
+    return gather(x, axes, (*axes[:d], where, *axes[d + 1 :]), name, f"{name}: index")
 
 
 def one_hot(labels: Tensor, classes: int | Expr, dtype: DType | str = float32) -> Tensor:
@@ -168,6 +169,9 @@ def arange(
         start, stop = 0, start
     if step == 0:
         raise ShapeError("arange: step 0")
+    for value in (start, stop, step):
+        if not isinstance(value, ExprBase) and not math.isfinite(value):
+            raise ShapeError(f"arange: {value} is not finite")
     axes = spatial_axes((_count(start, stop, step),))
     value = as_expr(start) + axes[0] * as_expr(step)
     to = value.dtype if dtype is None else as_dtype(dtype)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
 
 from tensorc.dtypes import int64
 from tensorc.errors import ShapeError
@@ -18,15 +21,13 @@ from tensorc.ir.expr import (
     match_dtypes,
     maximum,
     minimum,
+    shorten,
 )
 from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import normalize_axis, show_shape, spatial_axes
 from tensorc.ops.shape import gather
 from tensorc.te.axis import ZERO
 from tensorc.te.tensor import Tensor, define, same_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Mode = Literal["constant", "edge", "reflect"]
 
@@ -156,6 +157,8 @@ def _widths(
     x: Tensor, given: int | tuple[int, int] | Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     pairs: list[tuple[int, int]]
+    if isinstance(given, str) or not isinstance(given, int | Sequence | np.ndarray):
+        raise ShapeError(f"pad: widths {shorten(given)} are no numbers")
     if isinstance(given, int):
         pairs = [(given, given)] * x.ndim
     elif len(given) == 2 and isinstance(given[0], int) and isinstance(given[1], int):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tensorc.errors import DTypeError, ShapeError
-from tensorc.ir.expr import Expr, call, cast
+from tensorc.ir.expr import Expr, Load, call, caller_loc, cast
 from tensorc.ops.axes import show_shape, spatial_axes
 from tensorc.ops.elementwise import exp, square
 from tensorc.ops.reduce import mean, sum
@@ -36,7 +38,8 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     near = shifted(logits, -1)
     total = sum(exp(near), -1)
     axes = spatial_axes(rows)
-    chosen = near[(*axes, labels[axes])]
+    place = caller_loc("softmax_cross_entropy: label")
+    chosen = Load(near, (*axes, labels[axes]), loc=place)
     body = call("log", total[axes]) - chosen
     return define(axes, (cast(body, near.dtype),), default_name="softmax_cross_entropy")[0]
 
@@ -47,7 +50,7 @@ def _fit(rows: tuple[Expr, ...], labels: Tensor) -> bool:
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean of `softmax_cross_entropy` over all rows, without dimensions."""
-    return mean(softmax_cross_entropy(logits, labels))
+    return replace(mean(softmax_cross_entropy(logits, labels)), name="cross_entropy")
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
@@ -58,4 +61,4 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """
     if prediction.ndim != target.ndim or not _fit(prediction.shape, target):
         raise ShapeError(f"mse: shapes {show_shape(prediction)} and {show_shape(target)} differ")
-    return mean(square(prediction - target))
+    return replace(mean(square(prediction - target)), name="mse")

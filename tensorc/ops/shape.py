@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 Shape: TypeAlias = "int | Expr | Sequence[int | Expr]"
 
 
-def gather(x: Tensor, axes: Sequence[IterVar], index: Sequence[Expr], name: str) -> Tensor:
-    """The tensor over `axes` whose element is that of `x` at `index`."""
-    body = Load(x, tuple(index), loc=caller_loc())
+def gather(
+    x: Tensor, axes: Sequence[IterVar], index: Sequence[Expr], name: str, what: str = ""
+) -> Tensor:
+    """The tensor over `axes` whose element is that of `x` at `index`; `what` is that of `Loc`."""
+    body = Load(x, tuple(index), loc=caller_loc(what))
     return define(tuple(axes), (body,), default_name=name)[0]
 
 

@@ -5,6 +5,7 @@ All shift by the greatest value, which changes no result; so its derivative is l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import float32
@@ -43,7 +44,9 @@ def logsumexp(x: Tensor, axis: AxisLike = None, keepdims: bool = False) -> Tenso
     shift = shift_of(x, axis)
     total = sum(exp(x - shift), axis, keepdims=True)
     result = elementwise(lambda s, m: call("log", s) + m, total, shift, name="logsumexp")
-    return result if keepdims else squeeze(result, _reduced_dims(x, axis))
+    return (
+        result if keepdims else replace(squeeze(result, _reduced_dims(x, axis)), name="logsumexp")
+    )
 
 
 def shifted(x: Tensor, axis: AxisLike) -> Tensor:

@@ -32,7 +32,17 @@ from tensorc.ir.expr import (
     Where,
     const_int,
 )
-from tensorc.ir.stmt import Accumulate, Allocate, Check, For, ForKind, Node, Program, Store
+from tensorc.ir.stmt import (
+    Accumulate,
+    Allocate,
+    Check,
+    For,
+    ForKind,
+    Leaf,
+    Node,
+    Program,
+    Store,
+)
 from tensorc.ir.walk import children, loads, walk, written_buffers
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import Site, path_to, sites, stage_sites
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
     from tensorc.target import Target
 
 PARALLEL_WORK = 32 * 1024  # Scalar operations below which a nest stays on one thread.
+MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
 CHEAP_CALLS = (
     "abs",
@@ -89,9 +100,10 @@ def _attempt(s: Schedule, steps: Callable[[], object]) -> bool:
 
 
 def _inline_all(s: Schedule) -> None:
+    uses = _Uses(s.program)
     for buffer in _temporaries(s.program):
-        if _worth_inlining(s.program, buffer):
-            _attempt(s, partial(s.inline, buffer.name))
+        if uses.worth_inlining(buffer) and _attempt(s, partial(s.inline, buffer.name)):
+            uses.update(s.program)
 
 
 def _temporaries(program: Program) -> list[Buffer]:
@@ -106,25 +118,38 @@ def _temporaries(program: Program) -> list[Buffer]:
     return found
 
 
-def _worth_inlining(program: Program, buffer: Buffer) -> bool:
-    """One element-wise store whose recomputation costs no more than storing and loading it."""
-    writers: list[Site] = []
-    readers: list[tuple[Site, Load]] = []
-    for site in sites(program.body):
-        if buffer in set(written_buffers(site.leaf)):
-            writers.append(site)
-        uses = [x for part in children(site.leaf) for x in loads(part) if x.buffer is buffer]
-        readers.extend((site, use) for use in uses)
-    if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not readers:
-        return False
-    value = writers[0].leaf.value
-    cost = _cost(value)
-    if cost == 0:
-        return True
-    repeats = max(_repeats(site, use) for site, use in readers)
-    if repeats > 1:
-        return False
-    return len(readers) == 1 or cost * (len(readers) - 1) <= 2 * len(readers)
+class _Uses:
+    """Which leaves write and read each buffer; a leaf that a step leaves alone is read once."""
+
+    def __init__(self, program: Program) -> None:
+        self.known: dict[Leaf, tuple[Load, ...]] = {}
+        self.update(program)
+
+    def update(self, program: Program) -> None:
+        """Look at the program as it stands now."""
+        self.writers: dict[Buffer, list[Site]] = {}
+        self.readers: dict[Buffer, list[tuple[Site, Load]]] = {}
+        for site in sites(program.body):
+            leaf = site.leaf
+            if leaf not in self.known:
+                found = (use for part in children(leaf) for use in loads(part))
+                self.known[leaf] = tuple(found)
+            for buffer in written_buffers(leaf):
+                self.writers.setdefault(buffer, []).append(site)
+            for use in self.known[leaf]:
+                self.readers.setdefault(use.buffer, []).append((site, use))
+
+    def worth_inlining(self, buffer: Buffer) -> bool:
+        """One element-wise store whose recomputation costs no more than storing and loading it."""
+        writers, readers = self.writers.get(buffer, []), self.readers.get(buffer, [])
+        if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not readers:
+            return False
+        cost = _cost(writers[0].leaf.value)
+        if cost == 0:
+            return True
+        if cost > MAX_INLINE or max(_repeats(site, use) for site, use in readers) > 1:
+            return False
+        return len(readers) == 1 or cost * (len(readers) - 1) <= 2 * len(readers)
 
 
 def _cost(value: Expr) -> int:

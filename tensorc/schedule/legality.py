@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.printer import show
+from tensorc.ir.affine import linear
+from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.sets import EMPTY, Encoder, sample
 from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
 from tensorc.ir.walk import children, loads, substitute, written_buffers
@@ -23,7 +24,7 @@ from tensorc.schedule.tree import Site, Time, sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tensorc.ir.expr import Buffer, Expr, Var
+    from tensorc.ir.expr import Buffer, Expr, Reducer, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Violation:
     first_values: Mapping[Var, int] | None
     second_values: Mapping[Var, int] | None
     too_hard: bool = False
+    rounds: bool = False  # The order matters for rounding alone, and the schedule is strict.
 
     @property
     def buffer(self) -> Buffer:
@@ -66,18 +68,26 @@ def accesses(leaf: Leaf) -> list[Access]:
     return found
 
 
+def control(site: Site) -> list[Access]:
+    """What the guards and the loop ranges around a leaf read, each time as if for it alone."""
+    bounds = [x for loop in site.loops for x in (loop.start, loop.extent)]
+    found = [x for e in (*site.conds, *bounds) for x in loads(e)]
+    return [Access(x.buffer, x.indices, False) for x in found]
+
+
 def reordered_pair(
     before: Sequence[Site],
     after: Sequence[Site],
     old_vars: Sequence[Mapping[Var, Expr]],
     given: Sequence[Expr],
+    strict: bool = False,
 ) -> Violation | None:
     """A dependent pair that runs in the other order after a step, or None.
 
     `after[c]` is what became of `before[c]`, and `old_vars[c]` says what the old loop variables
     are in terms of the new ones (those it leaves out are unchanged). Both lists are rooted at the
     statement that the step rewrote, so loops around it are alike in both instances; `given` is
-    what holds around it.
+    what holds around it. `strict` keeps the order of accumulations that round.
     """
     times = [
         tuple(t if isinstance(t, int) else substitute(t, m) for t in site.time)
@@ -88,30 +98,48 @@ def reordered_pair(
         for b in range(count):
             if _same_order(times[a], times[b], after[a].time, after[b].time):
                 continue
-            found = _conflict(after[a], after[b], given, (times[a], times[b]), commute=True)
+            found = _conflict(
+                after[a], after[b], given, (times[a], times[b]), commute=True, strict=strict
+            )
             if found is not None:
-                return _in_old_order(found, before[a], before[b])
+                first, second = (before[a], old_vars[a]), (before[b], old_vars[b])
+                return replace(
+                    found,
+                    first=before[a],
+                    second=before[b],
+                    first_values=_as_before(found.first_values, *first),
+                    second_values=_as_before(found.second_values, *second),
+                )
     return None
 
 
-def _in_old_order(violation: Violation, first: Site, second: Site) -> Violation:
-    """The same pair, its loops listed as they stood before the step."""
-
-    def sort(values: Mapping[Var, int] | None, site: Site) -> Mapping[Var, int] | None:
-        if values is None or any(v not in values for v in site.vars):
+def _as_before(
+    values: Mapping[Var, int] | None, site: Site, old_vars: Mapping[Var, Expr]
+) -> Mapping[Var, int] | None:
+    """The values of the loop variables as they stood before the step, where those are affine."""
+    if values is None:
+        return None
+    old: dict[Var, int] = {}
+    for var in site.vars:
+        form = linear(old_vars.get(var, var))
+        if form is None or any(v not in values for v in form.coeffs):
             return values
-        return {v: values[v] for v in site.vars}
-
-    return replace(
-        violation,
-        first_values=sort(violation.first_values, first),
-        second_values=sort(violation.second_values, second),
-    )
+        old[var] = form.const + sum(c * values[v] for v, c in form.coeffs.items())
+    return old
 
 
 def _same_order(old_a: Time, old_b: Time, new_a: Time, new_b: Time) -> bool:
-    """Whether static positions alone put all of `a` before all of `b`, or after, in both."""
+    """Whether neither time changed, or static positions put all of one first, in both."""
+    if _alike(old_a, new_a) and _alike(old_b, new_b):
+        return True
     return _static(old_a, old_b) is not None and _static(old_a, old_b) == _static(new_a, new_b)
+
+
+def _alike(old: Time, new: Time) -> bool:
+    return len(old) == len(new) and all(
+        s is t or (isinstance(s, int) and isinstance(t, int) and s == t)
+        for s, t in zip(old, new, strict=True)
+    )
 
 
 def _static(a: Time, b: Time) -> int | None:
@@ -141,21 +169,38 @@ def _conflict(
     old: tuple[Time, Time] | None,
     *,
     commute: bool,
+    strict: bool = False,
     differ: Var | None = None,
 ) -> Violation | None:
     """Instances of `a` and `b` that touch one element, in the order asked about."""
-    for x in accesses(a.leaf):
-        for y in accesses(b.leaf):
+    for x in (*accesses(a.leaf), *control(a)):
+        for y in (*accesses(b.leaf), *control(b)):
             if x.buffer is not y.buffer or not (x.writes or y.writes):
                 continue
             if x.buffer in a.private and x.buffer in b.private:
                 continue
-            if commute and x.updates and y.updates and _commutes(a.leaf, b.leaf):
+            swaps = commute and x.updates and y.updates and _commutes(a.leaf, b.leaf)
+            rounds = swaps and strict and _rounds(a.leaf)
+            if swaps and not rounds:
                 continue
             found = _solve(a, b, x, y, given, old, differ)
             if found is not None:
-                return found
+                return replace(found, rounds=rounds)
     return None
+
+
+def _rounds(leaf: Leaf) -> bool:
+    return isinstance(leaf, Accumulate) and not is_exact(leaf.reducer)
+
+
+def is_exact(reducer: Reducer) -> bool:
+    """Whether folding in another order gives the same bits, as far as `reducer` is associative.
+
+    Sums and products of floats round; minima and maxima pick one of their operands. A reducer that
+    a user wrote is not known to.
+    """
+    picks = builtin_name(reducer) in ("max", "min", "argmax", "argmin")
+    return picks or not any(v.dtype.is_float for v in reducer.lhs)
 
 
 def _commutes(a: Leaf, b: Leaf) -> bool:
@@ -169,14 +214,16 @@ def _commutes(a: Leaf, b: Leaf) -> bool:
     )
 
 
-class _TwoInstances(Encoder):
+class TwoInstances(Encoder):
     """An encoder in which the variables of `own` come in two copies, all others in one."""
 
     def __init__(self, own: frozenset[Var]) -> None:
+        """No variables yet."""
         super().__init__()
         self.own = own
 
     def var(self, var: Var, copy: int = 0) -> str:
+        """The name of `var` in instance `copy`, where there are two of it."""
         return super().var(var, copy if var in self.own else 0)
 
 
@@ -190,7 +237,7 @@ def _solve(
     differ: Var | None,
 ) -> Violation | None:
     own = frozenset(a.vars) | frozenset(b.vars)
-    encoder = _TwoInstances(own)
+    encoder = TwoInstances(own)
     for var in a.vars:
         encoder.var(var, 0)
     for var in b.vars:
@@ -244,6 +291,8 @@ def before_text(
     return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"
 
 
+STRICT = "  this schedule is strict: floats are folded in the order in which they stand"
+
 # --- messages -------------------------------------------------------------------------------
 
 
@@ -271,6 +320,8 @@ def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleE
     ]
     if b.leaf is not a.leaf:
         lines.insert(2, f"  {show(b.leaf).strip()}: the second")
+    if violation.rounds:
+        lines.append(STRICT)
     return ScheduleError("\n".join(lines))
 
 

@@ -1,15 +1,17 @@
-"""Steps that give a part of a buffer storage of its own: cache_read, cache_write."""
+"""Steps that say where values are kept: cache_read, cache_write, set_scope, storage_align."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Buffer, Expr, Load, Var, all_of, const_int
+from tensorc.errors import ScheduleError, TensorcError
+from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, Where, all_of, const, const_int
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, For, If, Program, Stmt, Store, block
-from tensorc.ir.walk import written_buffers
+from tensorc.ir.verify import SCOPES
+from tensorc.ir.walk import replace_buffers, written_buffers
 from tensorc.schedule.region import (
     Box,
     is_covered,
@@ -90,6 +92,7 @@ def cache_read(
     loop: For,
     scope: str = "global",
     order: Sequence[int] | None = None,
+    pad: float | None = None,
 ) -> Program:
     """Copy what one iteration of `loop` reads from `name` to a buffer of its own, first.
 
@@ -106,20 +109,25 @@ def cache_read(
     panels is one `cache_read`. The copy has loops named `B.in0`, `B.in1`... A guard keeps it
     inside `name`.
 
+    With `pad` the copy has room for every iteration, those that guards leave out too, and holds
+    that number where the box reaches over the end of `name`: a ragged tile then reads a full one.
+    `relax_guard` makes it compute a full one.
+
     Legal where nothing in the loop writes `name`.
 
     Raises:
         ScheduleError: the loop writes `name`, or does not read it; the box has no constant size
-            (scope "local"); `order` is no permutation.
+            (scope "local"); `order` is no permutation; `pad` is no value of the buffer's dtype.
     """
     step = f"cache_read({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
     if any(buffer in set(written_buffers(s.leaf)) for s in sites(loop.body)):
         raise ScheduleError(f"{step}: loop {loop.var.name} writes '{name}'; use cache_write")
-    box = touched_box(loop.body, buffer)
+    box = touched_box(loop.body, buffer, full_tiles=pad is not None)
     if box is None:
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
     _constant_size(step, scope, box)
+    padding = None if pad is None else _padding(step, pad, buffer)
     order = tuple(range(buffer.ndim)) if order is None else tuple(order)
     if sorted(order) != list(range(buffer.ndim)):
         raise ScheduleError(
@@ -129,10 +137,96 @@ def cache_read(
     shape = tuple(box.extents[d] for d in order)
     local = Buffer(fresh_name(f"{name}.local", used), shape, buffer.dtype, scope)
     given = [*around(program, loop), *in_range(loop)]
-    copy = _copy(buffer, local, box, given, used, to_local=True, order=order)
+    copy = _copy(buffer, local, box, given, used, to_local=True, order=order, pad=padding)
     uses = rebase(loop.body, buffer, local, box.lows, order)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
+
+
+def set_scope(program: Program, name: str, scope: str) -> Program:
+    """Keep the buffer `name` in another kind of memory.
+
+        alloc T: float32[16]      becomes      alloc T: float32[16] local
+
+    "global" is the workspace, "local" registers or the stack of one thread, "shared" the memory of
+    one block of GPU threads, which a CPU has not. Legal always: no value changes.
+
+    Raises:
+        ScheduleError: `name` is a parameter, or of no constant size (scope "local"); there is no
+            such scope.
+    """
+    step = f"set_scope({name}, {scope})"
+    if scope not in SCOPES:
+        raise ScheduleError(f"{step}: scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+    buffer = _allocated(program, step, name)
+    if scope == "local" and any(const_int(e) is None for e in buffer.shape):
+        raise ScheduleError(
+            f"{step}: '{name}' has {' x '.join(map(str, buffer.shape))} elements, which is no "
+            "constant size; cache or compute a part of it inside of a loop"
+        )
+    return _replaced(program, buffer, replace(buffer, scope=scope))
+
+
+def storage_align(program: Program, name: str, dim: int, factor: int, offset: int = 0) -> Program:
+    """Pad the buffer `name` so that the stride of dimension `dim` is `offset` modulo `factor`.
+
+        alloc T: float32[8, 30]      becomes, of (0, 32, 1),      alloc T: float32[8, 33]
+
+    The stride of a dimension is the number of elements from one index to the next; the dimension
+    after `dim` gets wider by less than `factor`, with elements that are never touched. An odd
+    stride keeps the threads that walk down a column in different banks of memory; a multiple of the
+    vector width aligns each row.
+
+    Legal always: no index changes.
+
+    Raises:
+        ScheduleError: `name` is a parameter; `dim` is its last dimension, of stride 1, or none of
+            its dimensions; `factor` is below 1; no width gives such a stride.
+    """
+    step = f"storage_align({name}, {dim}, {factor}, {offset})"
+    buffer = _allocated(program, step, name)
+    if not 0 <= dim < buffer.ndim - 1:
+        raise ScheduleError(
+            f"{step}: '{name}' has {buffer.ndim} dimensions, of which 0 to {buffer.ndim - 2} have "
+            "a stride to pad"
+            if buffer.ndim > 1
+            else f"{step}: '{name}' has one dimension, whose stride is 1"
+        )
+    if factor < 1:
+        raise ScheduleError(f"{step}: the factor must be at least 1")
+    inner = math.prod(const_int(e) or 0 for e in buffer.shape[dim + 2 :])
+    if inner == 0:
+        sizes = " x ".join(map(str, buffer.shape[dim + 2 :]))
+        raise ScheduleError(f"{step}: the stride is a multiple of {sizes}, which must be constant")
+    # The width w is to satisfy w * inner = offset modulo factor.
+    unit = math.gcd(inner, factor)
+    if offset % unit:
+        raise ScheduleError(
+            f"{step}: every stride of dimension {dim} is a multiple of {inner}, so it is never "
+            f"{offset} modulo {factor}"
+        )
+    period = factor // unit
+    wanted = (offset // unit) * pow(inner // unit, -1, period) % period
+    size = buffer.shape[dim + 1]
+    wider = simplify(size + (wanted - size) % period)
+    shape = (*buffer.shape[: dim + 1], wider, *buffer.shape[dim + 2 :])
+    return _replaced(program, buffer, replace(buffer, shape=shape))
+
+
+def _allocated(program: Program, step: str, name: str) -> Buffer:
+    buffer = find_buffer(program, name)
+    if buffer is None:
+        raise ScheduleError(f"{step}: there is no buffer '{name}'")
+    if any(p.buffer is buffer for p in program.params):
+        raise ScheduleError(
+            f"{step}: '{name}' is a parameter, stored as the caller has it; cache_read or "
+            "cache_write makes a copy to store otherwise"
+        )
+    return buffer
+
+
+def _replaced(program: Program, old: Buffer, new: Buffer) -> Program:
+    return with_body(program, replace_buffers(program.body, {old: new}))
 
 
 def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buffer:
@@ -147,6 +241,13 @@ def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buf
             f"{step}: '{name}' is allocated inside loop {loop.var.name}, an iteration's own already"
         )
     return buffer
+
+
+def _padding(step: str, pad: float, buffer: Buffer) -> Const:
+    try:
+        return const(pad, buffer.dtype)
+    except TensorcError as error:
+        raise ScheduleError(f"{step}: pad={pad!r}: {error}") from error
 
 
 def _constant_size(step: str, scope: str, box: Box) -> None:
@@ -166,17 +267,20 @@ def _copy(
     *,
     to_local: bool,
     order: Sequence[int] | None = None,
+    pad: Const | None = None,
 ) -> Stmt:
     kind = "in" if to_local else "out"
     vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(buffer.ndim)]
     outside = tuple(simplify(low + v) for low, v in zip(box.lows, vars_, strict=True))
     here = tuple(vars_) if order is None else tuple(vars_[d] for d in order)
-    stmt: Stmt = (
-        Store(local, here, Load(buffer, outside))
-        if to_local
-        else Store(buffer, outside, Load(local, here))
-    )
     guard = all_of(limits(box.lows, vars_, box.extents, buffer.shape, given))
+    value: Expr = Load(buffer, outside)
+    if guard is not None and pad is not None:
+        value = Where(guard, value, pad)
+        guard = None
+    stmt: Stmt = (
+        Store(local, here, value) if to_local else Store(buffer, outside, Load(local, here))
+    )
     if guard is not None:
         stmt = If(guard, stmt)
     return loop_nest(vars_, box.extents, stmt)

@@ -128,7 +128,7 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     if box is None:
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
     sizes = [const_int(e) for e in box.extents]
-    small = all(s is not None for s in sizes) and _bytes(sizes, producer.buffer) <= STACK_LIMIT
+    small = all(s is not None for s in sizes) and bytes_of(sizes, producer.buffer) <= STACK_LIMIT
     local = replace(producer.buffer, shape=box.extents, scope="local" if small else "global")
     given = [*around(program, loop), *in_range(loop)]
     used = used_names(program)
@@ -141,7 +141,8 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     return with_body(program, _remove(placed, producer))
 
 
-def _bytes(sizes: list[int | None], buffer: Buffer) -> int:
+def bytes_of(sizes: list[int | None], buffer: Buffer) -> int:
+    """The bytes of so many elements in each dimension; None counts as 1."""
     total = buffer.dtype.bytes
     for size in sizes:
         total *= size or 1
@@ -161,7 +162,11 @@ def _producer(program: Program, step: str, name: str) -> _Producer:
         if isinstance(home, Allocate):
             home = home.body
             continue
-        assert isinstance(home, Block), "a temporary that is written and read spans two statements"
+        if not isinstance(home, Block):
+            raise ScheduleError(
+                f"{step}: '{name}' is computed and used in the same nest already\n"
+                f"  {show(home).splitlines()[0].strip()}"
+            )
         writers = [s for s in home.stmts if _writes(s, allocation.buffer)]
         readers = [s for s in home.stmts if _reads(s, allocation.buffer)]
         if (
@@ -327,7 +332,7 @@ def _shrunk(
             if guard is not None:
                 inner = If(guard, inner, loc=stmt.loc)
             extent = box.extents[axes[stmt.var]]
-            return For(fresh[stmt.var], Const(0), extent, inner, stmt.kind, loc=stmt.loc)
+            return replace(stmt, var=fresh[stmt.var], start=Const(0), extent=extent, body=inner)
         return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
 
     moved = visit(nest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.ir.affine import Linear, linear, to_expr
 from tensorc.ir.expr import (
@@ -20,13 +20,15 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, For, Node, Stmt, Store
+from tensorc.ir.stmt import Accumulate, Allocate, For, Leaf, Node, Program, Role, Stmt, Store
 from tensorc.ir.walk import rewrite, written_buffers
 from tensorc.schedule.legality import accesses, before_text
-from tensorc.schedule.tree import Site, sites
+from tensorc.schedule.tree import Site, around, path_to, sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    Indices: TypeAlias = tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,12 @@ class Box:
     extents: tuple[Expr, ...]
 
 
-def touched_box(body: Stmt, buffer: Buffer, *, full_tiles: bool = False) -> Box | None:
+def touched_box(
+    body: Stmt, buffer: Buffer, *, full_tiles: bool = False, written: bool = False
+) -> Box | None:
     """The least box that every access of `buffer` inside `body` stays in; None of no access.
+
+    Every write, if `written`.
 
     A dimension whose index is not affine, or whose accesses lie at a varying distance, is taken
     whole. Guards do not count, so a box may reach over the end of the buffer; one that covers a
@@ -46,7 +52,8 @@ def touched_box(body: Stmt, buffer: Buffer, *, full_tiles: bool = False) -> Box 
     """
     found: list[tuple[Site, tuple[Expr, ...]]] = []
     for site in sites(body):
-        found.extend((site, a.indices) for a in accesses(site.leaf) if a.buffer is buffer)
+        own = [a for a in accesses(site.leaf) if a.buffer is buffer]
+        found.extend((site, a.indices) for a in own if a.writes or not written)
     if not found:
         return None
     dims = [
@@ -178,7 +185,7 @@ def is_covered(body: Stmt, buffer: Buffer, box: Box, given: Sequence[Expr]) -> b
         known.append(f"{start} <= {p} < {start} + {encoder.number(extent)}")
         known.append(f"0 <= {p} < {encoder.number(size)}")
     writes = [_written(s, buffer, points, encoder) for s in _writers(sites(body), buffer)]
-    return _always(encoder, known, writes)
+    return always(encoder, known, writes)
 
 
 def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
@@ -195,16 +202,68 @@ def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
             known = [encoder.condition(c) for c in (*given, *site.domain())]
             points = [encoder.number(i) for i in access.indices]
             writes = [_written(w, buffer, points, encoder, reader=site) for w in writers]
-            if not _always(encoder, known, writes):
+            if not always(encoder, known, writes):
                 return False
     return True
+
+
+def is_written_before(
+    program: Program,
+    leaf: Leaf,
+    buffer: Buffer,
+    indices: Indices,
+    where: Sequence[Expr] = (),
+    busy: frozenset[Leaf] = frozenset(),
+) -> bool:
+    """Whether each instance of `leaf`, `where` that holds, finds `buffer[indices]` written.
+
+    `in` and `inout` arguments are written when the call begins, where the element is inside them.
+    A copy writes only if it finds its source written; `busy` are the copies that are being asked.
+    """
+    allocation = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    root = allocation[-1].body if allocation else program.body  # type: ignore[union-attr]
+    inside = sites(root)
+    site = next(s for s in inside if s.leaf is leaf)
+    known = [*around(program, root), *site.domain(), *where]
+    given = any(p.buffer is buffer and p.role is not Role.OUT for p in program.params)
+    if given and is_inside(indices, buffer, known):
+        return True
+    encoder = Encoder()
+    for var in (*program.dims, *site.vars):
+        encoder.var(var)
+    texts = [encoder.condition(c) for c in known]
+    points = [encoder.number(i) for i in indices]
+    busy = busy | {leaf}
+    writers = [w for w in _writers(inside, buffer) if _has_value(program, w.leaf, busy)]
+    writes = [_written(w, buffer, points, encoder, reader=site) for w in writers]
+    return always(encoder, texts, writes)
+
+
+def _has_value(program: Program, leaf: Leaf, busy: frozenset[Leaf]) -> bool:
+    """Whether what a leaf writes is defined: all but a copy of what was never written is."""
+    if not (isinstance(leaf, Store) and isinstance(leaf.value, Load)):
+        return True
+    source = leaf.value
+    return leaf not in busy and is_written_before(
+        program, leaf, source.buffer, source.indices, busy=busy
+    )
+
+
+def is_inside(indices: Indices, buffer: Buffer, known: Sequence[Expr]) -> bool:
+    """Whether the element at `indices` is one of `buffer` wherever `known` holds."""
+    zero = Const(0)
+    return all(
+        prove(claim, known).holds
+        for index, size in zip(indices, buffer.shape, strict=True)
+        for claim in (Compare(CompareOp.LE, zero, index), Compare(CompareOp.LT, index, size))
+    )
 
 
 def _writers(inside: Sequence[Site], buffer: Buffer) -> list[Site]:
     return [s for s in inside if buffer in set(written_buffers(s.leaf))]
 
 
-def _always(encoder: Encoder, known: list[str], cases: Sequence[str | None]) -> bool:
+def always(encoder: Encoder, known: list[str], cases: Sequence[str | None]) -> bool:
     """Whether one of `cases` holds wherever all of `known` do; None is a case nobody knows."""
     if not encoder.exact:
         return False

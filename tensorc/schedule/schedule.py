@@ -7,22 +7,40 @@ schedule is as it was. Loops and stages are addressed by handles or by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
 from tensorc.ir.walk import written_buffers
-from tensorc.schedule import loops, memory, parallel, placement
+from tensorc.schedule import (
+    check,
+    consumer,
+    display,
+    fusion,
+    intrinsics,
+    loops,
+    memory,
+    padding,
+    parallel,
+    pipeline,
+    placement,
+    reduction,
+    tensorize,
+)
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
 from tensorc.schedule.tree import find_loop, sites, stage_sites
 from tensorc.te.build import build
 from tensorc.te.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tensorc.ir.expr import Expr, Var
+    from tensorc.ir.stmt import Hint
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +86,7 @@ class Saved:
     """A schedule at one moment."""
 
     program: Program
+    before: Program
     steps: tuple[Step, ...]
     fate: dict[Var, str]
 
@@ -80,6 +99,7 @@ class Schedule:
         args: the input tensors in the order of the call; all that are used, in order of first use,
             where it is left out.
         name: the name of the compiled function.
+        strict: keep the order in which floats are summed, for results that are the same to the bit.
     """
 
     def __init__(
@@ -87,18 +107,32 @@ class Schedule:
         what: Tensor | Sequence[Tensor] | Program,
         args: Sequence[Tensor] | None = None,
         name: str = "main",
+        *,
+        strict: bool = False,
     ) -> None:
         """Start from the plain program: one loop nest for each tensor, in order."""
         if not isinstance(what, Program):
             outputs = [what] if isinstance(what, Tensor) else list(what)
             what = build(outputs, inputs=args, name=name)
+        self.strict = strict
         self.plain = what
         self.program = what
+        self._before = what  # As the program stood before the last step.
+        self._group = ""  # The call of the composed primitive that runs.
         self._steps: list[Step] = []
         self._fate: dict[Var, str] = {}
+        self._intrinsics: dict[str, intrinsics.Intrinsic] = {}
 
     def __str__(self) -> str:
         return show(self.program)
+
+    def show(self) -> str:
+        """The program as it stands, the lines that the last step changed marked by `> `."""
+        return display.as_text(self._before, self.program)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: as `show`, with the marked lines highlighted."""
+        return display.as_html(self._before, self.program)
 
     @property
     def trace(self) -> Trace:
@@ -146,16 +180,22 @@ class Schedule:
     # --- steps ---
 
     def split(
-        self, loop: Loop, factor: int, names: tuple[str, str] | None = None
+        self,
+        loop: Loop,
+        factor: int,
+        names: tuple[str, str] | None = None,
+        tail: str = "guard",
     ) -> tuple[Loop, Loop]:
         """Split a loop in two: see `loops.split`. Returns (outer, inner)."""
         result: list[loops.Split] = []
 
         def step(program: Program) -> Program:
-            result.append(loops.split(program, self._find(loop), factor, names))
+            result.append(loops.split(program, self._find(loop), factor, names, tail))
             return result[0].program
 
         options: dict[str, Value] = {"names": names} if names else {}
+        if tail != "guard":
+            options["tail"] = tail
         self._take("split", (self._ref(loop), factor), step, options)
         made = result[0]
         self._fate[loop.var] = f"was split into {made.outer.name} and {made.inner.name}"
@@ -173,7 +213,7 @@ class Schedule:
         self._take(
             "reorder",
             tuple(self._ref(x) for x in order),
-            lambda p: loops.reorder(p, [self._find(x) for x in order]),
+            lambda p: loops.reorder(p, [self._find(x) for x in order], self.strict),
         )
 
     def unroll(self, loop: Loop) -> None:
@@ -223,7 +263,12 @@ class Schedule:
         )
 
     def cache_read(
-        self, buffer: str, loop: Loop, scope: str = "global", order: Sequence[int] | None = None
+        self,
+        buffer: str,
+        loop: Loop,
+        scope: str = "global",
+        order: Sequence[int] | None = None,
+        pad: float | None = None,
     ) -> Stage:
         """Copy what an iteration reads to a buffer of its own: see `memory.cache_read`.
 
@@ -232,14 +277,268 @@ class Schedule:
         options: dict[str, Value] = {} if scope == "global" else {"scope": scope}
         if order is not None:
             options["order"] = tuple(order)
+        if pad is not None:
+            options["pad"] = pad
         before = set(self.stages)
         self._take(
             "cache_read",
             (buffer, self._ref(loop)),
-            lambda p: memory.cache_read(p, buffer, self._find(loop), scope, order),
+            lambda p: memory.cache_read(p, buffer, self._find(loop), scope, order, pad),
             options,
         )
         return next(self[name] for name in self.stages if name not in before)
+
+    # Loops cut and joined.
+
+    def fuse(self, outer: Loop, inner: Loop, *, name: str | None = None) -> Loop:
+        """Run two nested loops as one over the product of their ranges: see `loops.fuse`."""
+        made: list[loops.Fused] = []
+
+        def step(program: Program) -> Program:
+            made.append(loops.fuse(program, self._find(outer), self._find(inner), name))
+            return made[0].program
+
+        options: dict[str, Value] = {"name": name} if name else {}
+        self._take("fuse", (self._ref(outer), self._ref(inner)), step, options)
+        for loop in (outer, inner):
+            self._fate[loop.var] = f"was fused into {made[0].var.name}"
+        return Loop(self, inner.stage, made[0].var)
+
+    def partition(self, loop: Loop, at: int) -> tuple[Loop, Loop]:
+        """Cut a loop's range in two loops in order: see `loops.partition`."""
+        return self._cut("partition", loop, at, (at,), "")
+
+    def peel(self, loop: Loop, count: int = 1, side: str = "front") -> tuple[Loop, Loop]:
+        """Give the first or last `count` iterations a loop of their own: see `loops.partition`.
+
+        Returns (what was peeled, the rest), whichever `side` it is on: "front" or "back".
+        """
+        step = f"peel({loop.name}, {count}, {side!r})"
+        if side not in ("front", "back") or count < 1:
+            raise ScheduleError(
+                f"{step}: peel at least 1 iteration from the side 'front' or 'back'"
+            )
+        at = count if side == "front" else -count
+        first, second = self._cut("peel", loop, at, (count, side), step)
+        return (first, second) if side == "front" else (second, first)
+
+    def _cut(
+        self, primitive: str, loop: Loop, at: int, args: tuple[Value, ...], called: str
+    ) -> tuple[Loop, Loop]:
+        made: list[loops.Parts] = []
+
+        def step(program: Program) -> Program:
+            made.append(loops.partition(program, self._find(loop), at, called))
+            return made[0].program
+
+        self._take(primitive, (self._ref(loop), *args), step)
+        parts = made[0]
+        return Loop(self, loop.stage, parts.first), Loop(self, loop.stage, parts.second)
+
+    def fission(self, loop: Loop, after: str | int) -> tuple[Loop, Loop]:
+        """Run the body of a loop in two loops, cut after a stage: see `fusion.fission`."""
+        made: list[fusion.Fissioned] = []
+
+        def step(program: Program) -> Program:
+            made.append(fusion.fission(program, self._find(loop), after, self.strict))
+            return made[0].program
+
+        self._take("fission", (self._ref(loop), after), step)
+        second = self._stage_of(made[0].var)
+        return Loop(self, self._stage_of(loop.var), loop.var), Loop(self, second, made[0].var)
+
+    def _stage_of(self, var: Var) -> str:
+        """The stage that a loop runs last."""
+        found = find_loop(self.program, var)
+        assert found is not None, "a loop that was just made stands in the program"
+        return [b.name for x in sites(found) for b in written_buffers(x.leaf)][-1]
+
+    def fuse_with(self, first: Loop, second: Loop) -> Loop:
+        """Run two loops of one range, one after the other, as one: see `fusion.fuse_with`."""
+        self._take(
+            "fuse_with",
+            (self._ref(first), self._ref(second)),
+            lambda p: fusion.fuse_with(p, self._find(first), self._find(second), self.strict),
+        )
+        self._fate[second.var] = f"was fused with {first.name}"
+        return Loop(self, second.stage, first.var)
+
+    def reverse_compute_at(self, stage: str, loop: Loop) -> None:
+        """Compute a stage where what it reads is computed: see `consumer.reverse_compute_at`."""
+        self[stage]
+        self._take(
+            "reverse_compute_at",
+            (stage, self._ref(loop)),
+            lambda p: consumer.reverse_compute_at(p, stage, self._find(loop), self.strict),
+        )
+
+    # Reductions.
+
+    def rfactor(self, loop: Loop) -> Stage:
+        """Give each iteration of a reduction loop a partial result: see `reduction.rfactor`.
+
+        Returns the stage of the partial results.
+        """
+        made: list[reduction.Factored] = []
+
+        def step(program: Program) -> Program:
+            made.append(reduction.rfactor(program, self._find(loop), self.strict))
+            return made[0].program
+
+        self._take("rfactor", (self._ref(loop),), step)
+        return self[made[0].partials[0].name]
+
+    def decompose_reduction(self, stage: str, loop: Loop) -> None:
+        """Move a reduction's initialisation before a loop: see `reduction.decompose_reduction`."""
+        self[stage]
+        self._take(
+            "decompose_reduction",
+            (stage, self._ref(loop)),
+            lambda p: reduction.decompose_reduction(p, stage, self._find(loop), self.strict),
+        )
+
+    # Storage, grids and hints.
+
+    def set_scope(self, buffer: str, scope: str) -> None:
+        """Keep a buffer in another kind of memory: see `memory.set_scope`."""
+        self._take("set_scope", (buffer, scope), lambda p: memory.set_scope(p, buffer, scope))
+
+    def storage_align(self, buffer: str, dim: int, factor: int, offset: int = 0) -> None:
+        """Pad the stride of a buffer's dimension: see `memory.storage_align`."""
+        self._take(
+            "storage_align",
+            (buffer, dim, factor, offset),
+            lambda p: memory.storage_align(p, buffer, dim, factor, offset),
+        )
+
+    def bind(self, loop: Loop, axis: str) -> None:
+        """Give a loop's iterations to the blocks or threads of a grid: see `parallel.bind`."""
+        self._take(
+            "bind", (self._ref(loop), axis), lambda p: parallel.bind(p, self._find(loop), axis)
+        )
+
+    def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:
+        """Leave a hint for a backend on a loop: see `parallel.annotate`."""
+        self._take(
+            "annotate",
+            (self._ref(loop), key, value),
+            lambda p: parallel.annotate(p, self._find(loop), key, value),
+        )
+
+    # Padding and pipelines.
+
+    def relax_guard(self, stage: str, loop: Loop) -> None:
+        """Run what a guard leaves out, where only padding is written: see `padding.relax_guard`."""
+        self[stage]
+        self._take(
+            "relax_guard",
+            (stage, self._ref(loop)),
+            lambda p: padding.relax_guard(p, stage, self._find(loop)),
+        )
+
+    def double_buffer(self, buffer: str, loop: Loop) -> None:
+        """Fill a buffer one iteration ahead: see `pipeline.double_buffer`."""
+        self._take(
+            "double_buffer",
+            (buffer, self._ref(loop)),
+            lambda p: pipeline.double_buffer(p, buffer, self._find(loop)),
+        )
+
+    def pipeline(self, loop: Loop, stages: int) -> None:
+        """Fill a loop's buffers some iterations ahead: see `pipeline.pipeline`."""
+        self._take(
+            "pipeline",
+            (self._ref(loop), stages),
+            lambda p: pipeline.pipeline(p, self._find(loop), stages),
+        )
+
+    # Intrinsics.
+
+    def declare(self, intrinsic: intrinsics.Intrinsic) -> None:
+        """Make an intrinsic known by its name, for `tensorize` and for traces that use it."""
+        self._intrinsics[intrinsic.name] = intrinsic
+
+    def tensorize(self, loop: Loop, intrinsic: intrinsics.Intrinsic | str) -> None:
+        """Replace a nest by an intrinsic of the same meaning: see `tensorize.tensorize`.
+
+        By name, it is one of `intrinsics.NAMES` or one that was declared here.
+        """
+        if isinstance(intrinsic, str):
+            chosen = self._intrinsic(intrinsic)
+        else:
+            chosen = intrinsic
+            self.declare(chosen)
+        self._take(
+            "tensorize",
+            (self._ref(loop), chosen.name),
+            lambda p: tensorize.tensorize(p, self._find(loop), chosen, self.strict),
+        )
+        self._fate[loop.var] = f"was replaced by the intrinsic {chosen.name}"
+
+    def _intrinsic(self, name: str) -> intrinsics.Intrinsic:
+        if name in self._intrinsics:
+            return self._intrinsics[name]
+        if name not in intrinsics.NAMES:
+            known = ", ".join((*intrinsics.NAMES, *self._intrinsics))
+            raise ScheduleError(
+                f"tensorize: there is no intrinsic '{name}'; there are {known}; declare() makes "
+                "one known"
+            )
+        return intrinsics.builtin(name)
+
+    # The trace.
+
+    def apply(
+        self, primitive: Callable[Concatenate[Schedule, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Take the steps of a function of a schedule as one: `primitive(self, *args, **kwargs)`.
+
+        It is taken whole or not at all. Errors name its call first; the trace keeps the call with
+        each of its steps, and prints it as a comment.
+
+        Raises:
+            ScheduleError: one of its steps was refused.
+        """
+        name = getattr(primitive, "__name__", type(primitive).__name__)
+        given = [_shown(a) for a in args] + [f"{k}={_shown(v)}" for k, v in kwargs.items()]
+        call = f"{name}({', '.join(given)})"
+        saved, around = self.save(), self._group
+        self._group = f"{around} > {call}" if around else call
+        try:
+            result = primitive(self, *args, **kwargs)
+        except ScheduleError as error:
+            self.restore(saved)
+            raise ScheduleError(f"{call}: {error}") from error
+        except BaseException:
+            self.restore(saved)
+            raise
+        finally:
+            self._group = around
+        self._before = saved.program
+        return result
+
+    def check(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        arrays: Mapping[str, check.Array] | None = None,
+    ) -> None:
+        """Run this program and the plain one in the interpreter, and compare what they compute.
+
+        Inputs are small integers, of which sums are exact: see `check.difference`.
+
+        Raises:
+            ScheduleError: an element differs; the message says which, and which step brought that
+                in. Or the programs run too long to check, or refuse the inputs.
+        """
+        found = check.difference(self.plain, self.program, sizes, arrays)
+        if found is None:
+            return
+        again = Schedule(self.plain, strict=self.strict)
+        for number, step in enumerate(self._steps, 1):
+            again._replay_step(step)
+            if check.difference(self.plain, again.program, sizes, arrays) is not None:
+                raise ScheduleError(f"check: {found}; step {number}, {step}, brought it in")
+        raise ScheduleError(f"check: {found}; no step of the trace brings it in")
 
     def replay(self, trace: Trace) -> None:
         """Take the steps of `trace`, by name, on this schedule.
@@ -258,6 +557,13 @@ class Schedule:
                 ) from error
 
     def _replay_step(self, step: Step) -> None:
+        around, self._group = self._group, step.group or self._group
+        try:
+            self._replay_call(step)
+        finally:
+            self._group = around
+
+    def _replay_call(self, step: Step) -> None:
         method = _PRIMITIVES.get(step.primitive)
         if method is None:
             raise ScheduleError(
@@ -271,11 +577,12 @@ class Schedule:
 
     def save(self) -> Saved:
         """The schedule as it stands, for `restore`: to take several steps together or none."""
-        return Saved(self.program, tuple(self._steps), dict(self._fate))
+        return Saved(self.program, self._before, tuple(self._steps), dict(self._fate))
 
     def restore(self, saved: Saved) -> None:
         """Go back to what `save` returned."""
-        self.program, self._steps, self._fate = saved.program, list(saved.steps), dict(saved.fate)
+        self.program, self._before = saved.program, saved.before
+        self._steps, self._fate = list(saved.steps), dict(saved.fate)
 
     # --- how a step is taken ---
 
@@ -302,13 +609,26 @@ class Schedule:
         step: Callable[[Program], Program],
         options: dict[str, Value] | None = None,
     ) -> None:
-        self.program = step(self.program)
-        self._steps.append(Step(primitive, args, options or {}))
+        before = self.program
+        self.program = step(before)
+        self._before = before
+        self._steps.append(Step(primitive, args, options or {}, group=self._group))
+
+
+def _shown(value: object) -> str:
+    """An argument of a composed primitive, in one line."""
+    return value.name if isinstance(value, Loop | Stage) else " ".join(repr(value).split())
 
 
 _PRIMITIVES: dict[str, Callable[..., object]] = {
     "split": Schedule.split,
     "reorder": Schedule.reorder,
+    "fuse": Schedule.fuse,
+    "partition": Schedule.partition,
+    "peel": Schedule.peel,
+    "fission": Schedule.fission,
+    "fuse_with": Schedule.fuse_with,
+    "reverse_compute_at": Schedule.reverse_compute_at,
     "unroll": Schedule.unroll,
     "vectorize": Schedule.vectorize,
     "parallel": Schedule.parallel,
@@ -316,4 +636,14 @@ _PRIMITIVES: dict[str, Callable[..., object]] = {
     "compute_at": Schedule.compute_at,
     "cache_read": Schedule.cache_read,
     "cache_write": Schedule.cache_write,
+    "rfactor": Schedule.rfactor,
+    "decompose_reduction": Schedule.decompose_reduction,
+    "set_scope": Schedule.set_scope,
+    "storage_align": Schedule.storage_align,
+    "bind": Schedule.bind,
+    "annotate": Schedule.annotate,
+    "relax_guard": Schedule.relax_guard,
+    "double_buffer": Schedule.double_buffer,
+    "pipeline": Schedule.pipeline,
+    "tensorize": Schedule.tensorize,
 }

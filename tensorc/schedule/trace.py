@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tensorc.errors import ScheduleError
 
-Value = int | str | bool | None | tuple[str, ...] | tuple[int, ...]
+Value = int | float | str | bool | None | tuple[str, ...] | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +25,34 @@ class LoopRef:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: the primitive's name, its arguments, and the names of the loops it made."""
+    """One step: the primitive's name, its arguments, and the names of the loops it made.
+
+    `group` is the call of a composed primitive that took it, as text.
+    """
 
     primitive: str
     args: tuple[LoopRef | Value, ...]
     options: Mapping[str, Value] = field(default_factory=dict)
     made: tuple[str, ...] = ()
+    group: str = ""
 
     def __str__(self) -> str:
-        given = [str(a) if isinstance(a, LoopRef) else repr(a) for a in self.args]
-        given += [f"{k}={v!r}" for k, v in self.options.items()]
+        given = [str(a) if isinstance(a, LoopRef) else _python(a) for a in self.args]
+        given += [f"{k}={_python(v)}" for k, v in self.options.items()]
         return f"s.{self.primitive}({', '.join(given)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The steps taken, in order. `str` is Python that takes them again on a schedule `s`."""
+    """The steps taken, in order. `str` is Python that takes them again on a schedule `s`.
+
+    Steps of a composed primitive have its call beside them, as a comment.
+    """
 
     steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.steps))
+        return "\n".join(f"{s}  # {s.group}" if s.group else str(s) for s in self.steps)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -60,6 +68,7 @@ class Trace:
                 ],
                 "options": dict(s.options),
                 "made": list(s.made),
+                **({"group": s.group} if s.group else {}),
             }
             for s in self.steps
         ]
@@ -81,6 +90,11 @@ class Trace:
             raise ScheduleError(f"trace: not a trace in JSON: {error}") from error
 
 
+def _python(value: Value) -> str:
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return repr(value) if finite else f'float("{value}")'
+
+
 def _step(row: Mapping[str, object]) -> Step:
     args, options, made = row["args"], row["options"], row["made"]
     if not isinstance(args, list) or not isinstance(options, dict) or not isinstance(made, list):
@@ -90,6 +104,7 @@ def _step(row: Mapping[str, object]) -> Step:
         tuple(_arg(a) for a in args),
         {str(k): _value(v) for k, v in options.items()},
         tuple(str(m) for m in made),
+        str(row.get("group", "")),
     )
 
 
@@ -104,6 +119,6 @@ def _value(value: object) -> Value:
         if all(isinstance(v, int) for v in value):
             return tuple(int(v) for v in value)
         return tuple(str(v) for v in value)
-    if value is None or isinstance(value, int | str | bool):
+    if value is None or isinstance(value, int | float | str | bool):
         return value
     raise ValueError(f"{value!r} is no argument of a step")

@@ -31,10 +31,10 @@ from tensorc.ir.stmt import (
     Store,
     block,
 )
-from tensorc.ir.walk import written_buffers
+from tensorc.ir.walk import free_vars, replace_buffers, same, substitute, written_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
 Time = tuple[int | Expr, ...]
 
@@ -50,7 +50,7 @@ class Site:
     loops: tuple[For, ...]
     conds: tuple[Expr, ...]
     time: Time
-    private: frozenset[Buffer]  # Buffers allocated around this leaf, inside the root.
+    private: frozenset[Buffer]  # Buffers allocated around this leaf, inside a loop of the root.
 
     @property
     def vars(self) -> tuple[Var, ...]:
@@ -76,31 +76,35 @@ def in_range(loop: For) -> tuple[Expr, Expr]:
 
 def sites(root: Stmt) -> list[Site]:
     """Every leaf under `root`, in text order."""
-    return list(_sites(root, (), (), (), frozenset()))
+    found: list[Site] = []
+    _collect(root, (), (), (), frozenset(), found)
+    return found
 
 
-def _sites(
+def _collect(
     stmt: Stmt,
     loops: tuple[For, ...],
     conds: tuple[Expr, ...],
     time: Time,
     private: frozenset[Buffer],
-) -> Iterator[Site]:
+    found: list[Site],
+) -> None:
     match stmt:
         case Store() | Accumulate() | Check():
-            yield Site(stmt, loops, conds, time, private)
+            found.append(Site(stmt, loops, conds, time, private))
         case For(var, _, _, body):
-            yield from _sites(body, (*loops, stmt), conds, (*time, var), private)
+            _collect(body, (*loops, stmt), conds, (*time, var), private, found)
         case If(cond, body, orelse):
-            yield from _sites(body, loops, (*conds, cond), (*time, 0), private)
+            _collect(body, loops, (*conds, cond), (*time, 0), private, found)
             if orelse is not None:
                 negated = (*conds, Unary(UnaryOp.NOT, cond))
-                yield from _sites(orelse, loops, negated, (*time, 1), private)
+                _collect(orelse, loops, negated, (*time, 1), private, found)
         case Allocate(buffer, body):
-            yield from _sites(body, loops, conds, time, private | {buffer})
+            own = private | {buffer} if loops else private
+            _collect(body, loops, conds, time, own, found)
         case Block(stmts):
             for position, part in enumerate(stmts):
-                yield from _sites(part, loops, conds, (*time, position), private)
+                _collect(part, loops, conds, (*time, position), private, found)
 
 
 def parts(stmt: Stmt) -> tuple[Stmt, ...]:
@@ -150,6 +154,66 @@ def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     for parent, child in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
         new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
     return new
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """Two statements of one block, once allocations that hold only one of them hold both."""
+
+    root: Block
+    allocations: tuple[Allocate, ...]
+    stmts: tuple[Stmt, ...]
+    first: int
+    second: int
+
+    def rebuilt(self, program: Program, stmts: Sequence[Stmt]) -> Program:
+        """The program with other statements from `first` to `second`."""
+        body = block([*self.stmts[: self.first], *stmts, *self.stmts[self.second + 1 :]])
+        for allocation in reversed(self.allocations):
+            body = replace(allocation, body=body)
+        return with_body(program, replace_stmt(program.body, self.root, body))
+
+
+def siblings(program: Program, first: Stmt, second: Stmt) -> Siblings | None:
+    """The statements of one block that hold `first` and, later, `second`; None of others."""
+    one = path_to(program.body, lambda s: s is first)
+    two = path_to(program.body, lambda s: s is second)
+    assert one is not None, "the first statement stands in the program"
+    assert two is not None, "the second statement stands in the program"
+    depth = sum(1 for a, b in zip(one, two, strict=False) if a is b) - 1
+    root = one[depth]
+    if not isinstance(root, Block) or min(len(one), len(two)) == depth + 1:
+        return None
+    allocations: list[Allocate] = []
+    flat: list[Stmt] = []
+    on_path = {id(s) for s in (*one[depth:], *two[depth:])}
+
+    def expand(stmt: Stmt) -> None:
+        if isinstance(stmt, Allocate) and id(stmt) in on_path:
+            allocations.append(stmt)
+            expand(stmt.body)
+        elif isinstance(stmt, Block) and id(stmt) in on_path:
+            for part in stmt.stmts:
+                expand(part)
+        else:
+            flat.append(stmt)
+
+    expand(root)
+    places = [
+        next(d for d, s in enumerate(flat) if any(s is p for p in path)) for path in (one, two)
+    ]
+    if places[0] >= places[1]:
+        return None
+    return Siblings(root, tuple(allocations), tuple(flat), places[0], places[1])
+
+
+def prune(stmt: Stmt) -> Stmt:
+    """`stmt` without loops, guards and allocations that run nothing."""
+    inside = parts(stmt)
+    if not inside:
+        return stmt
+    kept = with_parts(stmt, tuple(prune(p) for p in inside))
+    return kept if sites(kept) else Block(())
 
 
 def with_body(program: Program, body: Stmt) -> Program:
@@ -219,3 +283,38 @@ def around(program: Program, stmt: Stmt) -> list[Expr]:
         elif isinstance(node, If):
             conds.append(node.cond if below is node.body else Unary(UnaryOp.NOT, node.cond))
     return conds
+
+
+def equal(a: Expr, b: Expr) -> bool:
+    """Whether two expressions read alike and use the very same variables."""
+    if a is b:
+        return True
+    x, y = free_vars(a), free_vars(b)
+    return len(x) == len(y) and all(v is w for v, w in zip(x, y, strict=True)) and same(a, b)
+
+
+def copied(stmt: Stmt, suffix: str, used: set[str]) -> Stmt:
+    """`stmt` once more: loops and buffers of its own, with names that end in `suffix`."""
+    vars_: dict[Var, Expr] = {}
+    buffers: dict[Buffer, Buffer] = {}
+
+    def visit(node: Stmt) -> Stmt:
+        match node:
+            case For(var):
+                new = Var(fresh_name(f"{var.name}.{suffix}", used), var.dtype, loc=var.loc)
+                vars_[var] = new
+                return replace(node, var=new, body=visit(node.body))
+            case Allocate(buffer, body):
+                name = fresh_name(f"{buffer.name}.{suffix}", used)
+                buffers[buffer] = replace(buffer, name=name)
+                return replace(node, body=visit(body))
+            case If(_, body, orelse):
+                return replace(
+                    node, body=visit(body), orelse=None if orelse is None else visit(orelse)
+                )
+            case Block(stmts):
+                return Block(tuple(visit(s) for s in stmts), loc=node.loc)
+            case Store() | Accumulate() | Check():
+                return replace(node)  # Statements are told apart by identity.
+
+    return replace_buffers(substitute(visit(stmt), vars_), buffers)

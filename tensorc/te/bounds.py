@@ -37,7 +37,7 @@ from tensorc.ir.expr import (
     const_int,
 )
 from tensorc.ir.sets import prove
-from tensorc.ir.walk import children, substitute
+from tensorc.ir.walk import children, free_vars, substitute
 from tensorc.te.axis import ZERO, IterVar
 
 if TYPE_CHECKING:
@@ -333,10 +333,13 @@ def _message(access: Access, witness: Mapping[Var, int]) -> str:
     size = _value(access.size, witness)
     named = "its size" if isinstance(access.size, Const) else f"its size {access.size}"
     at = f"at {point} " if point else ""
+    hint = ""
+    if isinstance(access.size, Dim) and not free_vars(access.index) and index >= size >= 0:
+        hint = f"; tc.dim({access.size.name!r}, lower={index + 1}) rules that out"
     where = f" ({access.load.loc})" if access.load.loc is not None else ""
     return (
         f"{access} leaves {access.load.buffer.name}: {at}the index of dimension {access.dim} "
-        f"is {index}, and {named} is {size}{where}"
+        f"is {index}, and {named} is {size}{hint}{where}"
     )
 
 

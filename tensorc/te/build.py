@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.errors import IRError, ShapeError
-from tensorc.ir.expr import Buffer, Const, Dim, Expr, Let, Load, Loc, Var
+from tensorc.ir.expr import Buffer, Const, Dim, Expr, Let, Load, Loc, Var, shorten
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -83,6 +83,11 @@ def build(
 def _check_outputs(
     outputs: Sequence[Tensor], updates: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, ...]:
+    for pair in updates:
+        if not isinstance(pair, tuple) or [isinstance(t, Tensor) for t in pair] != [True, True]:
+            raise IRError(
+                f"updates: expected pairs (placeholder, new value) of tensors, got {shorten(pair)}"
+            )
     olds = {old for old, _ in updates}
     if len(olds) != len(updates):
         raise IRError("updates: a placeholder is listed twice")
@@ -92,7 +97,7 @@ def _check_outputs(
     result: list[Tensor] = []
     for out in outputs:
         if not isinstance(out, Tensor):
-            raise IRError(f"outputs must be tensors, got {out!r}")
+            raise IRError(f"outputs must be tensors, got {shorten(out)}")
         if out in seen:
             raise IRError(f"output {out.name} is listed twice")
         seen.add(out)
@@ -125,6 +130,8 @@ def _inputs(
     used = dict.fromkeys((*graph.placeholders, *new))
     if inputs is None:
         return tuple(used)
+    if isinstance(inputs, Tensor) or not all(isinstance(t, Tensor) for t in inputs):
+        raise IRError(f"inputs: expected a list of placeholders, got {shorten(inputs)}")
     for tensor in inputs:
         if not isinstance(tensor.op, Placeholder):
             raise IRError(f"inputs: {tensor.name} is computed; only placeholders are inputs")

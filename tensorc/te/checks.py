@@ -9,12 +9,14 @@ from tensorc.dtypes import int64
 from tensorc.ir.expr import (
     Binary,
     BinaryOp,
+    Cast,
     Compare,
     CompareOp,
     Const,
     Dim,
     Expr,
     Load,
+    Loc,
     Var,
     cast,
     const_int,
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
     from tensorc.te.hoist import Nest
 
-ONE = Const(1, int64)
+# A call reports three numbers about a check that fails: those of tensorc.h's error_info.
+_MAX_VALUES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,23 +45,26 @@ class Guard:
 
     Attributes:
         early: it depends on inputs alone, so it can run before anything is written.
+        shown: expressions whose text stands in the message for `{name}`.
     """
 
     axes: tuple[IterVar, ...]
     conds: tuple[Expr, ...]
     cond: Expr
-    access: Load | None
     message: str
     values: tuple[Expr, ...]
     early: bool
+    loc: Loc | None = None
+    shown: tuple[tuple[str, Expr], ...] = ()
 
     def stmt(self, rename: Callable[[Expr], Expr], variables: dict[Var, Var]) -> Stmt:
         """The loops and conditions around the check, in the names of the program."""
-        shown = "" if self.access is None else show(rename(self.access))
-        loc = None if self.access is None else self.access.loc
+        message, loc = self.message, self.loc
+        for name, expr in self.shown:
+            message = message.replace(f"{{{name}}}", _text(rename(expr), name))
         body: Stmt = Check(
             rename(self.cond),
-            self.message.replace("{access}", shown),
+            message,
             tuple(rename(v) for v in self.values),
             loc=loc,
         )
@@ -85,19 +91,61 @@ def guards_of(nest: Nest) -> list[Guard]:
 def _index_guard(
     access: Access, index: Expr, axes: tuple[IterVar, ...], conds: tuple[Expr, ...]
 ) -> Guard:
-    size = access.size
+    size, loc = access.size, access.load.loc
     inside = Binary(
         BinaryOp.AND, Compare(CompareOp.GE, index, ZERO), Compare(CompareOp.LT, index, size)
     )
-    place = f" ({access.load.loc})" if access.load.loc is not None else ""
-    message = (
-        f"{{access}} leaves {access.load.buffer.name}: index {{0}} of dimension {access.dim} "
-        f"is outside 0 .. {{1}}{place}"
-    )
-    last = Const(size.value - 1, int64) if isinstance(size, Const) else size - ONE
     used = [index, *conds, *(e for a in axes for e in (a.start, a.extent))]
     early = all(_is_input(n) for e in used for n in loads(e))
-    return Guard(axes, conds, inside, access.load, message, (index, last), early)
+    place = f" ({loc})" if loc is not None else ""
+    if loc is not None and loc.what:
+        source = _source(index)
+        values: list[Expr] = [index, *(() if source is None else source.indices)]
+        text = "{source}" if source is not None and len(values) <= _MAX_VALUES else "{index}"
+        if text == "{index}":
+            del values[1:]
+        limit = _shown_size(size, values)
+        message = f"{loc.what} {text} is {{0}}, and must be at least 0 and below {limit}{place}"
+        shown = (("index", index), ("source", index if source is None else source))
+        return Guard(axes, conds, inside, message, tuple(values), early, loc, shown)
+    located = axes if len(axes) < _MAX_VALUES else ()
+    values = [index, *located]
+    point = ", ".join(f"{a.name}={{{k}}}" for k, a in enumerate(located, 1))
+    at = f"at {point} " if point else ""
+    named = "its size" if isinstance(size, Const) else f"its size {show(size)}"
+    message = (
+        f"{{access}} leaves {access.load.buffer.name}: {at}the index of dimension {access.dim} "
+        f"is {{0}}, and {named} is {_shown_size(size, values)}{place}"
+    )
+    shown_access: tuple[tuple[str, Expr], ...] = (("access", access.load),)
+    return Guard(axes, conds, inside, message, tuple(values), early, loc, shown_access)
+
+
+def _shown_size(size: Expr, values: list[Expr]) -> str:
+    """The size as a message shows it: its value, in `values` if need be; else its formula."""
+    if isinstance(size, Const):
+        return str(size.value)
+    if len(values) == _MAX_VALUES:
+        return show(size)
+    values.append(size)
+    return f"{{{len(values) - 1}}}"
+
+
+def _source(index: Expr) -> Load | None:
+    """The element that is the index, where it is one and stands at plain variables."""
+    while isinstance(index, Cast):
+        index = index.operand
+    plain = isinstance(index, Load) and all(isinstance(i, Var | Const) for i in index.indices)
+    return index if plain and isinstance(index, Load) else None
+
+
+def _text(expr: Expr, name: str) -> str:
+    """An expression in a message; of a source the point at which it is read is a value."""
+    if name != "source" or not isinstance(expr, Load):
+        return show(expr)
+    if not expr.indices:
+        return expr.buffer.name
+    return f"{expr.buffer.name}[{', '.join(f'{{{k}}}' for k in range(1, len(expr.indices) + 1))}]"
 
 
 def _is_input(load: Load) -> bool:
@@ -147,11 +195,12 @@ def _empty_guards(nest: Nest) -> Iterator[Guard]:
         used: set[Var] = set()
         _add(used, free_vars(axis.extent), {*nest.axes, *nest.reduce_axes})
         axes = tuple(a for a in nest.axes if a in used)
+        loc = nest.op.loc
         message = (
             f"{nest.reducer.name} over axis {axis.name} of {nest.targets[0].name}: "
-            f"an empty domain has no {nest.reducer.name}"
+            f"an empty domain has no {nest.reducer.name}{'' if loc is None else f' ({loc})'}"
         )
-        yield Guard(axes, (), filled, None, message, (), early=True)
+        yield Guard(axes, (), filled, message, (), True, loc)
 
 
 def size_guards(tensors: Sequence[tuple[str, tuple[Expr, ...]]]) -> Iterator[Guard]:
@@ -161,7 +210,7 @@ def size_guards(tensors: Sequence[tuple[str, tuple[Expr, ...]]]) -> Iterator[Gua
             if least(size) < 0 and not prove(Compare(CompareOp.GE, size, ZERO)).holds:
                 message = f"{name}: size {show(size)} of dimension {d} is {{0}}, below 0"
                 cond = Compare(CompareOp.GE, size, ZERO)
-                yield Guard((), (), cond, None, message, (size,), early=True)
+                yield Guard((), (), cond, message, (size,), True)
 
 
 def least(size: Expr) -> float:

@@ -7,10 +7,16 @@ function; the bounds in ulp of compiled code stand in `lower.math`.
 
 from __future__ import annotations
 
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from tensorc.ir.expr import Expr, ExprLike, as_expr, call
-from tensorc.te.tensor import Tensor, elementwise
+from tensorc.ir import expr as ir
+from tensorc.ir.expr import Expr, ExprBase, ExprLike, as_expr, call
+from tensorc.te.tensor import Tensor, TensorLike, elementwise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.dtypes import DType
 
 
 @overload
@@ -230,6 +236,65 @@ def round_(x: ExprLike | Tensor) -> Expr | Tensor:
     return _apply("round", x)
 
 
-def pow_(x: ExprLike, y: ExprLike) -> Expr:
+@overload
+def pow_(x: Tensor, y: TensorLike) -> Tensor: ...
+@overload
+def pow_(x: ExprLike, y: Tensor) -> Tensor: ...
+@overload
+def pow_(x: ExprLike, y: ExprLike) -> Expr: ...
+def pow_(x: TensorLike, y: TensorLike) -> Expr | Tensor:
     """X ** y, as C's pow."""
-    return as_expr(x) ** y
+    return _join(lambda a, b: as_expr(a) ** b, "pow", x, y)
+
+
+@overload
+def maximum(a: Tensor, b: TensorLike) -> Tensor: ...
+@overload
+def maximum(a: ExprLike, b: Tensor) -> Tensor: ...
+@overload
+def maximum(a: ExprLike, b: ExprLike) -> Expr: ...
+def maximum(a: TensorLike, b: TensorLike) -> Expr | Tensor:
+    """The greater value; NaN where either is NaN, as `numpy.maximum`."""
+    return _join(ir.maximum, "maximum", a, b)
+
+
+@overload
+def minimum(a: Tensor, b: TensorLike) -> Tensor: ...
+@overload
+def minimum(a: ExprLike, b: Tensor) -> Tensor: ...
+@overload
+def minimum(a: ExprLike, b: ExprLike) -> Expr: ...
+def minimum(a: TensorLike, b: TensorLike) -> Expr | Tensor:
+    """The lesser value; NaN where either is NaN, as `numpy.minimum`."""
+    return _join(ir.minimum, "minimum", a, b)
+
+
+@overload
+def where(cond: Tensor, on_true: TensorLike, on_false: TensorLike) -> Tensor: ...
+@overload
+def where(cond: ExprLike, on_true: ExprLike, on_false: ExprLike) -> Expr: ...
+def where(cond: TensorLike, on_true: TensorLike, on_false: TensorLike) -> Expr | Tensor:
+    """`on_true` where `cond` holds, else `on_false`; the side not taken is never evaluated.
+
+    So an access may leave its tensor in the side that is not taken there: `where` is a guard.
+    """
+    return _join(ir.where, "where", cond, on_true, on_false)
+
+
+@overload
+def cast(value: Tensor, dtype: DType | str) -> Tensor: ...
+@overload
+def cast(value: ExprLike, dtype: DType | str) -> Expr: ...
+def cast(value: TensorLike, dtype: DType | str) -> Expr | Tensor:
+    """`value` converted to `dtype`; itself where it has that dtype already."""
+    if isinstance(value, Tensor):
+        return value.astype(dtype)
+    return ir.cast(value, dtype)
+
+
+def _join(fn: Callable[..., Expr], name: str, *values: TensorLike) -> Expr | Tensor:
+    """`fn` of the values: an expression where one is an expression, else of tensors a tensor."""
+    tensors = any(isinstance(v, Tensor) for v in values)
+    if tensors and not any(isinstance(v, ExprBase) for v in values):
+        return elementwise(fn, *values, name=name)
+    return fn(*values)

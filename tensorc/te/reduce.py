@@ -10,7 +10,6 @@ from tensorc.ir.expr import (
     Buffer,
     Const,
     Expr,
-    ExprBase,
     ExprLike,
     Reduce,
     Reducer,
@@ -139,12 +138,15 @@ def any(value: ExprLike, axis: Axes, where: ExprLike | None = None) -> Expr:
 
 
 def argmax(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> Expr:
-    """The index along `axis` of the greatest value, int64; the first of equals, the first NaN."""
+    """The index along `axis` of the greatest value, int64; the first of equals, the first NaN.
+
+    Where `where` holds nowhere it is the greatest int64, which no tensor has as an index.
+    """
     return _arg("argmax", value, axis, where)[1]
 
 
 def argmin(value: ExprLike, axis: IterVar, where: ExprLike | None = None) -> Expr:
-    """The index along `axis` of the least value, int64; the first of equals, the first NaN."""
+    """The index along `axis` of the least value, int64; otherwise as `argmax`."""
     return _arg("argmin", value, axis, where)[1]
 
 

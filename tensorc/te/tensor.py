@@ -6,6 +6,7 @@ A definition says what every element is, never in which order anything runs.
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from dataclasses import dataclass, field
 from types import EllipsisType
@@ -37,6 +38,7 @@ from tensorc.ir.expr import (
     compare,
     shorten,
 )
+from tensorc.ir.printer import KEYWORDS
 from tensorc.ir.walk import free_vars, loads, walk
 from tensorc.te.axis import ZERO, reduce_extents
 from tensorc.te.axis import IterVar as IterVar
@@ -243,10 +245,22 @@ def _index(tensor: Tensor, dim: int, index: ExprLike) -> Expr:
 
 
 def dim(name: str, lower: int = 0) -> Dim:
-    """A symbolic size: one compiled function serves every value of at least `lower`."""
+    """A symbolic size: one compiled function serves every value of at least `lower`.
+
+    Raises:
+        IRError: a name that a formula such as `2 * n` cannot hold.
+        ShapeError: a least value below 0.
+    """
+    _check_name(name)
+    if not name.isidentifier() or keyword.iskeyword(name) or name in KEYWORDS:
+        raise IRError(
+            f"{name!r} cannot name a size: formulas of sizes take plain identifiers that are no "
+            "words of Python or of the programs' text"
+        )
+    if isinstance(lower, bool) or not isinstance(lower, int | np.integer):
+        raise ShapeError(f"dim {name}: lower must be an integer, got {shorten(lower)}")
     if lower < 0:
         raise ShapeError(f"dim {name}: a size is never below 0, so lower={lower} says nothing")
-    _check_name(name)
     return Dim(name, int64, lower, loc=caller_loc())
 
 
@@ -325,8 +339,13 @@ def define(
     """The tensors with the given axes and bodies: what `compute` does once it has both."""
     if not bodies:
         raise IRError("compute: the body returned an empty tuple")
-    _check_scope(axes, bodies)
-    check_accesses(axes, bodies)
+    try:
+        _check_scope(axes, bodies)
+        check_accesses(axes, bodies)
+    except RecursionError:
+        raise IRError(
+            "compute: the body nests its operations too deeply; make a tensor of a part of it"
+        ) from None
     names = _output_names(name, default_name, len(bodies))
     op = Compute(axes, bodies, caller_loc())
     shape = tuple(axis.extent for axis in axes)
@@ -350,7 +369,9 @@ def _output_names(name: str | Sequence[str] | None, default: str, count: int) ->
 
 
 def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name):
+    if not isinstance(name, str) or not re.fullmatch(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name
+    ):
         raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
 
 

@@ -207,7 +207,7 @@ def nests(draw: DrawFn, shape: tuple[Expr, ...]) -> Nest:
     for name, extent in zip("ij", shape, strict=False):
         var, start = Var(name), Const(draw(st.sampled_from([0, 0, 0, 3])), int64)
         kind = (
-            draw(st.sampled_from(ForKind))
+            draw(st.sampled_from([k for k in ForKind if k is not ForKind.BOUND]))
             if isinstance(extent, Const)
             else draw(st.sampled_from([ForKind.SERIAL, ForKind.PARALLEL]))
         )

@@ -204,7 +204,7 @@ ARGMAX = builtin("argmax", float32)
         (lambda: Buffer("T", (X,), float32), ShapeError, "T: a size must be an integer, got x"),
         (lambda: Buffer("T", (const(-1),), float32), ShapeError, "T: negative size -1 in shape"),
         (lambda: as_shape((3, -1)), ShapeError, "negative size -1 in shape (3, -1)"),
-        (lambda: as_shape((3, 0.5)), ShapeError, "shape ('3', '0.5'): 0.5 is not an integer size"),  # type: ignore[arg-type]
+        (lambda: as_shape((3, 0.5)), ShapeError, "shape (3, 0.5): 0.5 is not an integer size"),  # type: ignore[arg-type]
         (lambda: as_shape(X), ShapeError, "a size must be an integer, got float32 x"),
         (lambda: Reducer("r", LHS, (), (ONE,), LHS), IRError, "reducer r: lhs, rhs, identity and "
          "result differ in length"),

@@ -118,6 +118,18 @@ def test_a_range_of_two_constants_is_a_constant_extent() -> None:
     assert isinstance(program.body.body, Block)
 
 
+def test_hints_and_axes_of_a_loop_parse_back() -> None:
+    text = """program p(A: out int64[64]):
+  for i in block.x(2) {a: 3, b: "x \\"y\\" {", c: True, d: -4}:
+    for j in thread.y(8, 40) {wide: False}:
+      A[i * 32 + j - 8] = j"""
+    assert show(parse(text)) == text
+    assert same(parse(text), parse(text))
+    assert not same(parse(text), parse(text.replace("a: 3", "a: 4")))
+    assert not same(parse(text), parse(text.replace("a: 3", "a: True")))
+    assert not same(parse(text), parse(text.replace("thread.y", "thread.z")))
+
+
 HEAD = "program p(A: inout float32[4], I: in int64[4]) dims(n >= 0):\n"
 
 
@@ -126,6 +138,11 @@ HEAD = "program p(A: inout float32[4], I: in int64[4]) dims(n >= 0):\n"
     [
         ("A[0] = 1.0 +", "line 2, column 15: expected an expression, at end of line"),
         ("A[0] = x", "line 2, column 10: unknown variable, at 'x'"),
+        (
+            "for i in range(4) {a: 1.5}: pass",
+            "line 2, column 25: expected an integer, True, False or a text in double quotes, "
+            "at '1.5'",
+        ),
         ("C[0] = 1.0", "line 2, column 3: unknown buffer, at 'C'"),
         ("A[0] = 1", "line 2, column 3: store to A: float32 buffer, int64 value 1, at 'A'"),
         (

@@ -49,7 +49,7 @@ def test_an_index_from_data_that_leaves_is_refused_before_anything_is_written(wr
     feeds = {t: normal((3, 2)), i: np.array([0, wrong], np.int32)}
     with pytest.raises(CheckFailed) as e:
         run([ops.take(t, i, 0)], feeds)
-    message = f"table[rows[i0], i1] leaves table: index {wrong} of dimension 0 is outside 0 .. 2"
+    message = f"take: index rows[1] is {wrong}, and must be at least 0 and below 3 ("
     assert str(e.value).startswith(message)
 
 

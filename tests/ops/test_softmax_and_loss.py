@@ -106,7 +106,7 @@ def test_a_label_out_of_range_is_refused_at_the_call(label: int) -> None:
     with pytest.raises(CheckFailed) as e:
         run([ops.cross_entropy(t, y)], feeds)
     start = (
-        f"shifted[i0, labels[i0]] leaves shifted: index {label} of dimension 1 is outside 0 .. 2"
+        f"softmax_cross_entropy: label labels[1] is {label}, and must be at least 0 and below 3 ("
     )
     assert str(e.value).startswith(start)
 

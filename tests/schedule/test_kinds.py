@@ -1,13 +1,17 @@
-"""unroll, vectorize, parallel: text, meaning, refusals."""
+"""unroll, vectorize, parallel, bind, annotate: text, meaning, refusals."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from schedule.nests import assert_same_results, assert_text, diagonal, matmul, scale
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
+from tensorc.ir.printer import show
 from tensorc.schedule.schedule import Schedule
+from tensorc.schedule.trace import Trace
 
 
 def test_loops_say_how_they_run() -> None:
@@ -125,3 +129,107 @@ def test_unroll_has_a_limit() -> None:
     with pytest.raises(ScheduleError) as error:
         s.unroll(s["B"].loop("i"))
     assert str(error.value) == "unroll(i): 2000 iterations are above the limit of 1024; split"
+
+
+def test_bind_gives_iterations_to_a_grid() -> None:
+    s = Schedule(scale("n"))
+    io, ii = s.split(s["B"].loop("i"), 32)
+    s.bind(io, "block.x")
+    s.bind(ii, "thread.x")
+    assert_text(
+        s,
+        """
+        for i.outer in block.x((n + 31) // 32):
+          for i.inner in thread.x(32):
+            if i.outer * 32 + i.inner < n:
+              B[i.outer * 32 + i.inner] = A[i.outer * 32 + i.inner] * 2.0
+        """,
+    )
+    assert_same_results(scale("n"), s.program, n=70)
+    again = Schedule(scale("n"))
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
+
+
+def test_bind_refuses_iterations_that_depend_on_each_other() -> None:
+    s = Schedule(matmul())
+    with pytest.raises(ScheduleError) as error:
+        s.bind(s["C"].loop("k"), "thread.x")
+    assert str(error.value) == (
+        "bind(k, thread.x): in 'C', iteration k=0 must run before iteration k=1, "
+        "and would run after it or at the same time\n"
+        "  C[i, j] += A[i, k] * B[k, j]: both write one element of C\n"
+        "  loops, outermost first: k; k must run one after the other"
+    )
+
+
+def test_bind_refuses_what_no_grid_has() -> None:
+    s = Schedule(scale(2000))
+    i = s["B"].loop("i")
+    refusals = {
+        "thread.w": "bind(i, thread.w): the axes of a grid are block.x, block.y, block.z, "
+        "thread.x, thread.y, thread.z",
+        "thread.x": "bind(i, thread.x): 2000 iterations are above the limit of 1024; split",
+    }
+    for axis, message in refusals.items():
+        with pytest.raises(ScheduleError) as error:
+            s.bind(i, axis)
+        assert str(error.value) == message
+    s.bind(i, "block.x")
+    with pytest.raises(ScheduleError) as error:
+        s.parallel(i)
+    assert str(error.value) == (
+        "parallel(i): loop i is bound already; restructure loops first, then say how they run"
+    )
+
+
+def test_bind_refuses_an_axis_that_a_loop_around_or_inside_has() -> None:
+    for first, second in ((0, 1), (1, 0)):
+        s = Schedule(scale(64))
+        pair = s.split(s["B"].loop("i"), 8)
+        s.bind(pair[first], "thread.x")
+        with pytest.raises(ScheduleError) as error:
+            s.bind(pair[second], "thread.x")
+        assert str(error.value) == (
+            f"bind({pair[second].name}, thread.x): loop {pair[first].name} is bound to thread.x "
+            "already"
+        )
+
+
+def test_annotate_leaves_a_hint_in_the_text_and_takes_it_away() -> None:
+    s = Schedule(scale(8))
+    i = s["B"].loop("i")
+    s.annotate(i, "prefetch", 4)
+    s.annotate(i, "note", 'say "x"')
+    s.annotate(i, "prefetch", True)
+    assert_text(
+        s,
+        """
+        for i in range(8) {note: "say \\"x\\"", prefetch: True}:
+          B[i] = A[i] * 2.0
+        """,
+    )
+    assert_same_results(scale(8), s.program)
+    again = Schedule(scale(8))
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
+    s.annotate(i, "prefetch", None)
+    s.annotate(i, "note", None)
+    assert show(s.program) == show(scale(8))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("a b", 1, "annotate(i, a b, 1): a key is a name, such as prefetch"),
+        ("for", 1, "annotate(i, for, 1): a key is a name, such as prefetch"),
+        ("a", 1.5, "annotate(i, a, 1.5): a hint is an integer, a bool or a text"),
+        ("a", 2**63, f"annotate(i, a, {2**63}): an integer hint has 64 bits"),
+    ],
+)
+def test_annotate_refuses_what_would_not_print(key: str, value: Any, message: str) -> None:
+    s = Schedule(scale(8))
+    with pytest.raises(ScheduleError) as error:
+        s.annotate(s["B"].loop("i"), key, value)
+    assert str(error.value) == message
+    assert len(s.trace) == 0

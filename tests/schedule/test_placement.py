@@ -344,3 +344,22 @@ def test_cache_write_refuses_one_part_of_a_pair() -> None:
         "cache_write(V, i): 'V' is accumulated together with P, at one index; the parts of a pair "
         "cannot be cached apart"
     )
+
+
+@pytest.mark.parametrize("step", ["inline", "compute_at"])
+def test_a_stage_that_shares_its_nest_with_its_uses_is_not_moved(step: str) -> None:
+    plain = parse(
+        """program main(A: in float32[6], C: out float32[6]):
+  alloc T: float32[6]
+    for i in range(6):
+      T[i] = A[i] * 2.0
+      C[i] = T[i] + 1.0
+"""
+    )
+    s = Schedule(plain)
+    with pytest.raises(ScheduleError) as error:
+        getattr(s, step)("T", *([s["C"].loop("i")] if step == "compute_at" else []))
+    call = "inline(T)" if step == "inline" else "compute_at(T, i)"
+    assert str(error.value) == (
+        f"{call}: 'T' is computed and used inside one loop nest; fission parts it"
+    )

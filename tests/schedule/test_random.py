@@ -11,6 +11,7 @@ from schedule.nests import assert_same_results, diagonal, matmul, scale, two_sta
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
+from tensorc.ir.stmt import GRID_AXES
 from tensorc.ir.walk import same
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.trace import Trace
@@ -63,12 +64,32 @@ SYMBOLIC = """program main(A: in float32[n, m], B: out float32[n]) dims(n >= 0, 
       if k <= i:
         B[i] += A[i, k]
 """
+EPILOGUE = """program main(A: in float32[5, 3], B: in float32[3, 6], D: out float32[5, 6]):
+  alloc C: float32[5, 6]
+    for i in range(5):
+      for j in range(6):
+        C[i, j] = 0.0
+        for k in range(3):
+          C[i, j] += A[i, k] * B[k, j]
+    for x in range(5):
+      for y in range(6):
+        D[x, y] = max(C[x, y] + B[0, y], 0.0)
+"""
+CHAIN = """program main(A: in float32[n], B: out float32[n], C: out float32[n], T: out float32[n]) \
+dims(n >= 0):
+  for i in range(n):
+    B[i] = A[i] * 2.0
+  for j in range(n):
+    C[j] = B[j] + 1.0
+  for k in range(n):
+    T[k] = B[n - 1 - k] + C[k]
+"""
 PROGRAMS = (
     scale(10),
     matmul(4, 3, 5),
     two_stages(7),
     diagonal(),
-    *map(parse, (SCAN, GATHER, SOFTMAX_LIKE, IN_PLACE, SYMBOLIC)),
+    *map(parse, (SCAN, GATHER, SOFTMAX_LIKE, IN_PLACE, SYMBOLIC, EPILOGUE, CHAIN)),
 )
 DIMS = {"n": 5, "m": 7}
 
@@ -82,7 +103,22 @@ def random_step(s: Schedule, data: st.DataObject) -> None:
     loop = data.draw(st.sampled_from(loops))
     match data.draw(st.sampled_from(STEPS)):
         case "split":
-            s.split(loop, data.draw(st.integers(1, 6)))
+            tail = data.draw(st.sampled_from(["guard", "peel", "mask"]))
+            s.split(loop, data.draw(st.integers(1, 6)), tail=tail)
+        case "fuse":
+            s.fuse(loop, data.draw(st.sampled_from(loops)))
+        case "partition":
+            s.partition(loop, data.draw(st.integers(-3, 3)))
+        case "peel":
+            side = data.draw(st.sampled_from(["front", "back"]))
+            s.peel(loop, data.draw(st.integers(1, 3)), side)
+        case "fission":
+            after = data.draw(st.one_of(st.integers(1, 2), st.sampled_from(s.stages)))
+            s.fission(loop, after)
+        case "fuse_with":
+            s.fuse_with(loop, any_loop(s, data))
+        case "reverse_compute_at":
+            s.reverse_compute_at(stage, any_loop(s, data))
         case "reorder":
             s.reorder(*data.draw(st.permutations(loops)))
         case "inline":
@@ -92,12 +128,35 @@ def random_step(s: Schedule, data: st.DataObject) -> None:
         case "cache_write":
             s.cache_write(stage, loop, data.draw(st.sampled_from(["local", "global"])))
         case "cache_read":
-            s.cache_read(data.draw(st.sampled_from("ABXWT")), loop)
+            pad = data.draw(st.sampled_from([None, 0.0, float("-inf")]))
+            s.cache_read(data.draw(st.sampled_from("ABXWT")), loop, pad=pad)
+        case "decompose_reduction":
+            s.decompose_reduction(stage, loop)
+        case "relax_guard":
+            s.relax_guard(stage, loop)
+        case "set_scope":
+            s.set_scope(stage, data.draw(st.sampled_from(["local", "global", "shared"])))
+        case "storage_align":
+            s.storage_align(stage, data.draw(st.integers(0, 1)), data.draw(st.integers(1, 8)))
+        case "double_buffer":
+            s.double_buffer(stage, any_loop(s, data))
+        case "pipeline":
+            s.pipeline(loop, data.draw(st.integers(2, 4)))
+        case "bind":
+            s.bind(loop, data.draw(st.sampled_from(GRID_AXES)))
+        case "annotate":
+            s.annotate(loop, "hint", data.draw(st.sampled_from([1, True, "x", None])))
         case kind:
             getattr(s, kind)(loop)
 
 
 STEPS = (
+    "fuse",
+    "partition",
+    "peel",
+    "fission",
+    "fuse_with",
+    "reverse_compute_at",
     "split",
     "split",
     "reorder",
@@ -109,6 +168,16 @@ STEPS = (
     "vectorize",
     "unroll",
     "parallel",
+    "rfactor",
+    "rfactor",
+    "decompose_reduction",
+    "relax_guard",
+    "set_scope",
+    "storage_align",
+    "double_buffer",
+    "pipeline",
+    "bind",
+    "annotate",
 )
 
 

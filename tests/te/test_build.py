@@ -214,7 +214,7 @@ def test_an_empty_symbolic_maximum_is_checked_first() -> None:
     a = placeholder((n,), name="A")
     k = reduce_axis(n, "k")
     c = compute((), lambda: te.max(a[k], k), name="C")
-    check = 'check n > 0, "max over axis k of C: an empty domain has no max"'
+    check = f'check n > 0, "max over axis k of C: an empty domain has no max ({c.op.loc})"'
     assert show(build([c])).splitlines()[1].strip() == check
     guarded = compute((), lambda: where(n > 0, te.max(a[k], k), 0.0), name="C")
     assert "check" not in show(build([guarded]))

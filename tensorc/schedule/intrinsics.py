@@ -1,0 +1,121 @@
+"""Intrinsics: operations on tiles with a stated meaning, which `tensorize` puts in place of a nest.
+
+fma.4, fma.8, fma.16    C[j] += A * B[j] for 4, 8, 16 lanes of float32
+dot4.int8               C += A[k] * B[k] for 4 int8 values each, in int32
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tensorc.errors import ScheduleError
+from tensorc.ir import interp
+from tensorc.ir.expr import const_int
+from tensorc.ir.parser import parse
+from tensorc.ir.printer import show
+from tensorc.ir.stmt import For, Param, Program, Role
+from tensorc.ir.verify import verify
+
+LANES = (4, 8, 16)
+NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsic:
+    """An operation on tiles: what it means, and the nest that does it.
+
+    Attributes:
+        name: what `tensorize` calls it.
+        meaning: its operands are formal ones, of constant shape (`float32[]` is one element); its
+            body, one loop nest, is what a nest must look like.
+        implementation: a program with the same operands, whose body replaces the nest.
+        reassociates: the implementation folds floats in another order.
+
+    Making one runs both on random numbers and compares the results: whole numbers, and fractions
+    too (bit for bit) unless it reassociates.
+
+    Raises:
+        ScheduleError: the two differ, in operands or in results; a shape is not constant; the
+            meaning is not one loop nest.
+    """
+
+    name: str
+    meaning: Program
+    implementation: Program
+    reassociates: bool = False
+
+    def __post_init__(self) -> None:
+        step = f"intrinsic {self.name}"
+        if not isinstance(self.meaning.body, For):
+            raise ScheduleError(f"{step}: its meaning must be one loop nest")
+        forms = [[_form(p) for p in x.params] for x in (self.meaning, self.implementation)]
+        if forms[0] != forms[1]:
+            raise ScheduleError(
+                f"{step}: the operands of meaning and implementation differ: "
+                f"{', '.join(forms[0])} and {', '.join(forms[1])}"
+            )
+        for program in (self.meaning, self.implementation):
+            if any(const_int(e) is None for p in program.params for e in p.buffer.shape):
+                raise ScheduleError(f"{step}: the shapes of its operands must be constant")
+            verify(program)
+        for fractions in (False,) if self.reassociates else (False, True):
+            for seed in range(3):
+                expected = _results(self.meaning, seed, fractions)
+                got = _results(self.implementation, seed, fractions)
+                for name, array in expected.items():
+                    if array.tobytes() != got[name].tobytes():
+                        raise ScheduleError(
+                            f"{step}: its implementation computes another '{name}': "
+                            f"{got[name].tolist()} in place of {array.tolist()}"
+                            + ("; does it reassociate?" if fractions else "")
+                        )
+
+
+def _form(param: Param) -> str:
+    buffer = param.buffer
+    return f"{buffer.name}: {param.role.value} {buffer.dtype}[{', '.join(map(show, buffer.shape))}]"
+
+
+def _results(program: Program, seed: int, fractions: bool) -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for param in program.params:
+        shape = tuple(const_int(e) or 0 for e in param.buffer.shape)
+        numbers = rng.standard_normal(shape) if fractions else rng.integers(-4, 5, shape)
+        filled = np.asarray(numbers).astype(param.buffer.dtype.numpy)
+        arrays[param.buffer.name] = np.zeros_like(filled) if param.role is Role.OUT else filled
+    interp.run(program, arrays)
+    return arrays
+
+
+@cache
+def builtin(name: str) -> Intrinsic:
+    """The intrinsic `name` of this module's table."""
+    assert name in NAMES, f"{name} is one of {NAMES}"
+    if name == "dot4.int8":
+        return Intrinsic(name, _dot4("range"), _dot4("unrolled"))
+    lanes = int(name.removeprefix("fma."))
+    return Intrinsic(name, _fma(lanes, "range"), _fma(lanes, "vectorized"))
+
+
+def _fma(lanes: int, kind: str) -> Program:
+    tile = f"float32[{lanes}]"
+    return parse(
+        f"""program fma(A: in float32[], B: in {tile}, C: inout {tile}):
+  for j in {kind}({lanes}):
+    C[j] += A[] * B[j]
+"""
+    )
+
+
+def _dot4(kind: str) -> Program:
+    return parse(
+        f"""program dot4(A: in int8[4], B: in int8[4], C: inout int32[]):
+  for k in {kind}(4):
+    C[] += int32(A[k]) * int32(B[k])
+"""
+    )

@@ -1,0 +1,241 @@
+"""tensorize and intrinsics: text, meaning, refusals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedule.nests import assert_same_results, assert_text, matmul
+from tensorc.errors import ScheduleError
+from tensorc.ir.parser import parse
+from tensorc.ir.printer import show
+from tensorc.schedule.intrinsics import NAMES, Intrinsic, builtin
+from tensorc.schedule.schedule import Schedule
+from tensorc.schedule.trace import Trace
+
+DOT = """program dot(A: in float32[4], B: in float32[4], C: inout float32[]):
+  for k in range(4):
+    C[] += A[k] * B[k]
+"""
+TREE = """program dot(A: in float32[4], B: in float32[4], C: inout float32[]):
+  alloc P: float32[4] local
+    for l in vectorized(4):
+      P[l] = A[l] * B[l]
+    C[] += P[0] + P[1] + (P[2] + P[3])
+"""
+TILE = """program tile(A: in float32[2, 2], B: in float32[2, 2], C: inout float32[2, 2]):
+  for i in range(2):
+    for j in range(2):
+      for k in range(2):
+        C[i, j] += A[i, k] * B[k, j]
+"""
+
+
+def dot4() -> Intrinsic:
+    return Intrinsic("dot4", parse(DOT), parse(TREE), reassociates=True)
+
+
+def rows(m: int = 6, k: int = 5, n: int = 16, lanes: int = 8) -> Schedule:
+    s = Schedule(matmul(m, k, n))
+    i, j, k_loop = s.loops("C")
+    jo, ji = s.split(j, lanes)
+    s.reorder(i, jo, k_loop, ji)
+    return s
+
+
+def test_tensorize_replaces_a_nest_that_means_the_same() -> None:
+    s = rows()
+    s.tensorize(s["C"].loop("j.inner"), "fma.8")
+    assert_text(
+        s,
+        """
+        for i in range(6):
+          for j.outer in range(2):
+            for j.inner.init in range(8):
+              C[i, j.outer * 8 + j.inner.init] = 0.0
+            for k in range(5):
+              for j in vectorized(8) {intrinsic: "fma.8"}:
+                C[i, j.outer * 8 + j] += A[i, k] * B[k, j.outer * 8 + j]
+        """,
+    )
+    assert_same_results(matmul(6, 5, 16), s.program)
+    again = Schedule(matmul(6, 5, 16))
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
+
+
+def test_operands_of_a_commutative_operator_may_stand_the_other_way_round() -> None:
+    plain = parse(
+        """program main(B: in float32[4, 9], P: in float32[3], C: inout float32[12, 4]):
+  for i in range(3):
+    for j in range(2, 6):
+      C[j + 2, i] += B[i, j - 1] * P[i]
+"""
+    )
+    s = Schedule(plain)
+    s.tensorize(s["C"].loop("j"), "fma.4")
+    assert "C[j_1 + 4, i] += P[i] * B[i, j_1 + 1]" in show(s.program)
+    assert_same_results(plain, s.program)
+
+
+def test_an_intrinsic_of_the_users_own_replays_where_it_is_declared() -> None:
+    s = Schedule(matmul(3, 8, 5))
+    _, ki = s.split(s["C"].loop("k"), 4)
+    s.tensorize(ki, dot4())
+    assert_text(
+        s,
+        """
+        for i in range(3):
+          for j in range(5):
+            C[i, j] = 0.0
+            for k.outer in range(2):
+              alloc P: float32[4] local
+                for l in vectorized(4):
+                  P[l] = A[i, k.outer * 4 + l] * B[k.outer * 4 + l, j]
+                C[i, j] += P[0] + P[1] + (P[2] + P[3])
+        """,
+    )
+    assert_same_results(matmul(3, 8, 5), s.program)
+    again = Schedule(matmul(3, 8, 5))
+    with pytest.raises(ScheduleError) as error:
+        again.replay(s.trace)
+    assert str(error.value) == (
+        'replay: step 2, s.tensorize(s["C"].loop("k.inner"), \'dot4\'), does not fit: tensorize: '
+        "there is no intrinsic 'dot4'; there are fma.4, fma.8, fma.16, dot4.int8; declare() makes "
+        "one known"
+    )
+    again.declare(dot4())
+    again.replay(s.trace)
+    assert show(again.program) == show(s.program)
+
+
+@settings(max_examples=20, deadline=None)
+@given(m=st.integers(1, 4), k=st.integers(1, 4), n=st.integers(1, 4))
+def test_tensorize_of_a_tile_keeps_meaning(m: int, k: int, n: int) -> None:
+    plain = matmul(2 * m, 2 * k, 2 * n)
+    s = Schedule(plain)
+    i, j, k_loop = s.loops("C")
+    io, ii = s.split(i, 2)
+    jo, ji = s.split(j, 2)
+    ko, ki = s.split(k_loop, 2)
+    s.reorder(io, jo, ko, ii, ji, ki)
+    unrolled = TILE.replace("range(2)", "unrolled(2)")
+    s.tensorize(ii, Intrinsic("tile", parse(TILE), parse(unrolled)))
+    assert_same_results(plain, s.program)
+
+
+def test_the_built_in_intrinsics_do_what_they_mean() -> None:
+    assert [builtin(name).name for name in NAMES] == list(NAMES)
+    plain = parse(
+        """program main(A: in int8[8], B: in int8[8], C: out int32[2]):
+  for i in range(2):
+    C[i] = int32(0)
+    for k in range(4):
+      C[i] += int32(A[i * 4 + k]) * int32(B[i * 4 + k])
+"""
+    )
+    s = Schedule(plain)
+    s.tensorize(s["C"].loop("k"), "dot4.int8")
+    assert_same_results(plain, s.program)
+
+
+def test_tensorize_refuses_a_nest_that_looks_otherwise() -> None:
+    s = rows(lanes=4)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(s["C"].loop("j.inner"), "fma.8")
+    assert str(error.value) == (
+        "tensorize(j.inner, fma.8): the nest\n"
+        "    for j.inner in range(4):\n"
+        "      C[i, j.outer * 4 + j.inner] += A[i, k] * B[k, j.outer * 4 + j.inner]\n"
+        "  does not look like fma.8, which means\n"
+        "    for j in range(8):\n"
+        "      C[j] += A[] * B[j]"
+    )
+    assert len(s.trace) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "C[j] += A[j] * B[j]",  # A moves.
+        "C[j] += A[0] * B[2 * j]",  # Another stride.
+        "C[j] += A[0] + B[j]",  # Another operator.
+        "C[j] *= A[0] * B[j]",  # Another reducer.
+        "C[j] = A[0] * B[j]",  # No accumulation.
+        "C[0] += A[0] * B[j]",  # Another access.
+        "C[j] += C[0] * B[j]",  # Operands that are one buffer.
+    ],
+)
+def test_tensorize_refuses_what_only_looks_alike(line: str) -> None:
+    plain = parse(
+        f"""program main(A: in float32[4], B: in float32[8], C: inout float32[4]):
+  for j in range(4):
+    {line}
+"""
+    )
+    s = Schedule(plain)
+    with pytest.raises(ScheduleError, match=r"tensorize\(j, fma.4\): "):
+        s.tensorize(s["C"].loop("j"), "fma.4")
+
+
+def test_tensorize_refuses_operands_that_share_what_is_written() -> None:
+    plain = parse(
+        """program main(A: in float32[4], C: inout float32[8]):
+  for j in range(4):
+    C[j] += A[0] * C[j + 4]
+"""
+    )
+    s = Schedule(plain)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(s["C"].loop("j"), "fma.4")
+    assert str(error.value) == (
+        "tensorize(j, fma.4): 'C' is both operand C, which is written, and operand B"
+    )
+
+
+def test_tensorize_refuses_an_operand_that_might_leave_its_buffer() -> None:
+    pairs = """program pairs(A: in float32[4], C: out float32[2]):
+  for j in range(2):
+    C[j] = A[j]
+"""
+    plain = parse(
+        """program main(A: in float32[n], C: out float32[2]) dims(n >= 2):
+  for j in range(2):
+    C[j] = A[j]
+"""
+    )
+    s = Schedule(plain)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(s["C"].loop("j"), Intrinsic("pairs", parse(pairs), parse(pairs)))
+    assert str(error.value) == (
+        "tensorize(j, pairs): operand A, 4 elements of 'A' from 0 on, might leave it: the size is n"
+    )
+
+
+def test_a_strict_schedule_takes_no_intrinsic_that_reassociates() -> None:
+    s = Schedule(matmul(3, 8, 5), strict=True)
+    _, ki = s.split(s["C"].loop("k"), 4)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(ki, dot4())
+    assert str(error.value) == (
+        "tensorize(k.inner, dot4): dot4 folds floats in another order\n"
+        "  this schedule is strict: floats are folded in the order in which they stand"
+    )
+
+
+def test_an_intrinsic_that_computes_something_else_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="its implementation computes another 'C'"):
+        Intrinsic("wrong", parse(DOT), parse(TREE.replace("P[3]", "P[2]")))
+    with pytest.raises(ScheduleError, match="does it reassociate"):
+        Intrinsic("dot4", parse(DOT), parse(TREE))
+    with pytest.raises(ScheduleError) as error:
+        Intrinsic("dot4", parse(DOT), parse(TREE.replace("A:", "X:").replace("A[", "X[")))
+    assert str(error.value) == (
+        "intrinsic dot4: the operands of meaning and implementation differ: A: in float32[4], "
+        "B: in float32[4], C: inout float32[] and X: in float32[4], B: in float32[4], "
+        "C: inout float32[]"
+    )
+    with pytest.raises(ScheduleError) as error:
+        Intrinsic("tree", parse(TREE), parse(TREE))
+    assert str(error.value) == "intrinsic tree: its meaning must be one loop nest"
