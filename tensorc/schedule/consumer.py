@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import int64
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import Linear, linear, to_expr
 from tensorc.ir.expr import (
@@ -17,13 +18,14 @@ from tensorc.ir.expr import (
     Expr,
     Var,
     all_of,
+    cast,
     const_int,
     is_const,
 )
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Allocate, Block, For, If, Program, Stmt, block
+from tensorc.ir.stmt import Allocate, Block, For, ForKind, If, Program, Stmt, block
 from tensorc.ir.walk import free_vars, substitute, written_buffers
 from tensorc.schedule.fusion import refuse_checks, uses
 from tensorc.schedule.legality import (
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ZERO = Const(0)
+THREADS = (ForKind.PARALLEL, ForKind.BOUND)  # They would share what is one thread's own.
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +243,9 @@ def _part(step: str, loop: For, nest: Stmt, read: _Read, given: Sequence[Expr]) 
     extents: dict[Var, Expr] = {}
     conds: list[Expr] = []
     for d, index in enumerate(read.indices):
-        limits = _limits(box, d, index)
+        if is_const(box.lows[d], 0) and equal(box.extents[d], read.buffer.shape[d]):
+            continue
+        limits = _limits(box, d, cast(index, int64))
         known = [*given, *read.site.domain()]
         if all(prove(c, known).holds for c in limits):
             continue
@@ -438,8 +443,13 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     inside = sites(loop.body)
     if uses(replace_stmt(allocation.body, loop, Block(())), buffer):
         return program
-    if any(a.buffer is buffer for s in inside for a in control(s)) or any(
-        buffer in written_buffers(s.leaf) and len(written_buffers(s.leaf)) > 1 for s in inside
+    threads = any(x.kind in THREADS for s in inside for x in s.loops)
+    if (
+        threads
+        or any(a.buffer is buffer for s in inside for a in control(s))
+        or any(
+            buffer in written_buffers(s.leaf) and len(written_buffers(s.leaf)) > 1 for s in inside
+        )
     ):
         return program
     given = [*around(program, loop), *in_range(loop)]

@@ -320,7 +320,8 @@ def _joined(body: Stmt, outer: For, inner: For, fused: Var) -> Stmt:
                 i, j = form.coeffs.get(outer.var), form.coeffs.get(inner.var)
                 if i is None or j is None or i != n * j:
                     return None
-                rest = {v: c for v, c in form.coeffs.items() if v not in (outer.var, inner.var)}
+                both = {outer.var, inner.var}
+                rest = {v: c for v, c in form.coeffs.items() if v not in both}
                 return to_expr(Linear({fused: j, **rest}, form.const))
             case _:
                 return None

@@ -13,6 +13,7 @@ from tensorc.ir.expr import (
     Compare,
     CompareOp,
     Const,
+    Dim,
     Expr,
     Load,
     Var,
@@ -21,7 +22,7 @@ from tensorc.ir.expr import (
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, Allocate, For, Leaf, Node, Program, Role, Stmt, Store
-from tensorc.ir.walk import rewrite, written_buffers
+from tensorc.ir.walk import free_vars, rewrite, written_buffers
 from tensorc.schedule.legality import accesses, before_text
 from tensorc.schedule.tree import Site, around, path_to, sites
 
@@ -84,7 +85,7 @@ def _dimension(
             if start is None:
                 return whole
             if extent is None:
-                if c != 1 or extra is not None:
+                if c != 1 or extra is not None or not _is_size(inner[var].extent):
                     return whole
                 extra, extent = inner[var].extent, 1
             ends = (c * start, c * (start + max(extent, 1) - 1))
@@ -109,6 +110,11 @@ def _dimension(
     if not base and not full_tiles and limit is not None and high - low + 1 >= limit:
         return whole
     return to_expr(Linear(base, low)), extent_expr
+
+
+def _is_size(extent: Expr) -> bool:
+    """Whether an extent holds for the whole call: a buffer's shape may not name a loop."""
+    return all(isinstance(v, Dim) for v in free_vars(extent))
 
 
 def rebase(

@@ -186,7 +186,10 @@ class Schedule:
         names: tuple[str, str] | None = None,
         tail: str = "guard",
     ) -> tuple[Loop, Loop]:
-        """Split a loop in two: see `loops.split`. Returns (outer, inner)."""
+        """Split a loop in two: see `loops.split`. Returns (outer, inner).
+
+        With `tail="peel"` the rest is the loop `i.tail`, which stands last: `loops` gives its nest.
+        """
         result: list[loops.Split] = []
 
         def step(program: Program) -> Program:

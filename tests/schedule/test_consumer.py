@@ -247,6 +247,43 @@ def test_a_consumer_of_a_pair_keeps_the_pair_whole() -> None:
     assert_same_results(plain, s.program)
 
 
+GATHERED = """program main(A: in float32[4, 5], y: in int32[4], D: out float32[4]):
+  alloc C: float32[4, 5]
+    for i in range(4):
+      for j in range(5):
+        C[i, j] = A[i, j] * 2.0
+    for x in range(4):
+      D[x] = C[{row}, abs(y[x]) % int32(5)]
+"""
+
+
+def test_a_gather_within_a_row_follows_the_row() -> None:
+    s = Schedule(parse(GATHERED.format(row="x")))
+    i = s["C"].loop("i")
+    s.reverse_compute_at("D", i)
+    assert_text(
+        s,
+        """
+        alloc C: float32[4, 5]
+          for i in range(4):
+            for j in range(5):
+              C[i, j] = A[i, j] * 2.0
+            for x in range(1):
+              D[i + x] = C[i + x, abs(y[i + x]) % int32(5)]
+        """,
+    )
+    s.parallel(i)
+    assert_same_results(parse(GATHERED.format(row="x")), s.program)
+
+
+def test_a_gather_of_rows_stays_where_it_is() -> None:
+    s = Schedule(parse(GATHERED.format(row="abs(y[x]) % int32(4)")))
+    assert refusal(s, "D", s["C"].loop("i")) == (
+        "reverse_compute_at(D, i): D[x] = C[abs(y[x]) % int32(4), abs(y[x]) % int32(5)] "
+        "reads C at i, from which x cannot be told; an index must be a loop plus a constant"
+    )
+
+
 def test_a_consumer_stays_out_of_a_reduction() -> None:
     s = Schedule(parse(epilogue(8, 12)))
     assert refusal(s, "D", s["C"].loop("k")) == (

@@ -76,6 +76,16 @@ def test_fuse_undoes_a_split_but_for_the_guard() -> None:
     )
 
 
+def test_fuse_joins_the_parts_of_an_index_with_others_in_it() -> None:
+    s = Schedule(scale(14))
+    outer, inner = s.split(s["B"].loop("i"), 7)
+    middle, inner = s.split(inner, 4)
+    s.fuse(middle, inner, name="f")
+    s.fuse(outer, s["B"].loop("f"), name="i")
+    assert show(s.program).split("\n")[1] == "  for i in range(16):"
+    assert_same_results(scale(14), s.program)
+
+
 def test_fuse_moves_a_guard_between_the_loops_inside() -> None:
     s = Schedule(parse(plane(7, 3)))
     s.fuse(s["B"].loop("i"), s["B"].loop("j"))

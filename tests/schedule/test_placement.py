@@ -361,5 +361,21 @@ def test_a_stage_that_shares_its_nest_with_its_uses_is_not_moved(step: str) -> N
         getattr(s, step)("T", *([s["C"].loop("i")] if step == "compute_at" else []))
     call = "inline(T)" if step == "inline" else "compute_at(T, i)"
     assert str(error.value) == (
-        f"{call}: 'T' is computed and used inside one loop nest; fission parts it"
+        f"{call}: 'T' is computed and used in the same nest already\n  for i in range(6):"
     )
+
+
+def test_a_copy_of_a_triangle_has_a_size_that_holds_everywhere() -> None:
+    plain = parse(
+        """program main(T: in float32[12], B: out float32[6]):
+  for i in range(6):
+    B[i] = 0.0
+    for j in range(i + 1):
+      B[i] += T[i + j]
+"""
+    )
+    s = Schedule(plain)
+    i = s["B"].loop("i")
+    s.cache_read("T", i)
+    s.split(i, 4)
+    assert_same_results(plain, s.program)

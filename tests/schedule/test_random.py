@@ -84,12 +84,32 @@ dims(n >= 0):
   for k in range(n):
     T[k] = B[n - 1 - k] + C[k]
 """
+MASKED = """program main(X: in float32[n, m], M: in int32[m], idx: in int64[n], \
+V: out float32[8], P: out int64[8], W: inout int32[4]) dims(n >= 0, m >= 0):
+  for a in range(8):
+    V[a] = float32(-inf)
+    P[a] = 9223372036854775807
+  for i in range(n):
+    for k in range(m):
+      if M[k] > int32(0):
+        (V[abs(idx[i]) % 8], P[abs(idx[i]) % 8]) argmax= (X[i, k], k)
+  for k in range(m):
+    if k % 2 == 0:
+      W[k % 4] += M[k]
+"""
+CONV = """program main(A: in float32[n, 9], B: in float32[3], C: out float32[n, 9]) dims(n >= 0):
+  for i in range(n):
+    for x in range(9):
+      C[i, x] = 1.0
+      for r in range(3):
+        C[i, x] += where(x + r >= 1 and x + r < 10, A[i, x + r - 1], 0.0) * B[r]
+"""
 PROGRAMS = (
     scale(10),
     matmul(4, 3, 5),
     two_stages(7),
     diagonal(),
-    *map(parse, (SCAN, GATHER, SOFTMAX_LIKE, IN_PLACE, SYMBOLIC, EPILOGUE, CHAIN)),
+    *map(parse, (SCAN, GATHER, SOFTMAX_LIKE, IN_PLACE, SYMBOLIC, MASKED, CONV, EPILOGUE, CHAIN)),
 )
 DIMS = {"n": 5, "m": 7}
 
