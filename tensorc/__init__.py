@@ -117,6 +117,9 @@ if TYPE_CHECKING:
     from tensorc.ir.parser import (
         parse,
     )
+    from tensorc.schedule.intrinsics import (
+        Intrinsic,
+    )
     from tensorc.schedule.schedule import (
         Schedule,
     )
@@ -136,6 +139,7 @@ _HOMES = {
     "CompiledFunction": "tensorc.driver",
     "compile": "tensorc.driver",
     "parse": "tensorc.ir.parser",
+    "Intrinsic": "tensorc.schedule.intrinsics",
     "Schedule": "tensorc.schedule.schedule",
     "Trace": "tensorc.schedule.trace",
     "Target": "tensorc.target",
@@ -151,6 +155,7 @@ __all__ = [
     "DataError",
     "GradientError",
     "IRError",
+    "Intrinsic",
     "ParseError",
     "Schedule",
     "ScheduleError",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from codegen.harness import Array, Kernel
+from codegen.programs import check
 from tensorc.dtypes import DType, bfloat16, float16, float32, float64
 from tensorc.ir.expr import Call
 from tensorc.ir.parser import parse
@@ -199,3 +200,16 @@ def test_huge_angles_stay_in_range(name: str, dtype: DType) -> None:
     x = np.array([1e7, 1e12, -1e20, 3e38, -3e38, 1e30, 2.0**60, 2.0**100], dtype.numpy)
     got = compiled(name, dtype, NATIVE)(x)
     assert (np.abs(got) <= 1).all()
+
+
+def test_intrinsics_in_a_users_reducer_are_written_out_too() -> None:
+    check(
+        """reducer lse(a: float32, b: float32) identity (float32(-inf)) = (log(exp(a) + exp(b)))
+program main(X: in float32[3, 5], Y: out float32[3]):
+  for i in range(3):
+    Y[i] = float32(-inf)
+    for k in range(5):
+      Y[i] lse= X[i, k]
+""",
+        rtol=1e-6,
+    )
