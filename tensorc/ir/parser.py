@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 from tensorc.dtypes import ALL_DTYPES, DType, bool_, float32, int64
 from tensorc.errors import IRError, ParseError, TensorcError
 from tensorc.ir.expr import (
-    INTRINSICS,
     Binary,
     BinaryOp,
     Buffer,
@@ -32,6 +31,7 @@ from tensorc.ir.expr import (
     Var,
     Where,
 )
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.ir.printer import ASSIGN, FLAGS, KEYWORDS, LEVEL, LOOP
 from tensorc.ir.reducers import NAMES, builtin
 from tensorc.ir.stmt import (

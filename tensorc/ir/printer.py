@@ -29,7 +29,6 @@ from tensorc.dtypes import ALL_DTYPES, bool_, float32, int64
 from tensorc.errors import DTypeError
 from tensorc.ir import expr as expressions
 from tensorc.ir.expr import (
-    INTRINSICS,
     Binary,
     BinaryOp,
     Buffer,
@@ -49,6 +48,7 @@ from tensorc.ir.expr import (
     Var,
     Where,
 )
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.ir.reducers import NAMES, builtin
 from tensorc.ir.stmt import (
     Accumulate,

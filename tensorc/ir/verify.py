@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tensorc.dtypes import bool_
 from tensorc.errors import IRError
-from tensorc.ir.expr import INTRINSICS, Buffer, Call, Dim, Expr, Let, Load, Reduce, Reducer, Var
+from tensorc.ir.expr import Buffer, Call, Dim, Expr, Let, Load, Reduce, Reducer, Var
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import (
     Accumulate,

@@ -12,7 +12,6 @@ from tensorc.autodiff import grad
 from tensorc.autodiff.rules import BINARY, INTRINSIC, REFUSED, UNARY
 from tensorc.dtypes import float64
 from tensorc.ir.expr import (
-    INTRINSICS,
     Binary,
     BinaryOp,
     Call,
@@ -27,6 +26,7 @@ from tensorc.ir.expr import (
     maximum,
     minimum,
 )
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.te.reference import evaluate
 from tensorc.te.tensor import compute, placeholder
 

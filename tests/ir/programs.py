@@ -26,7 +26,6 @@ from tensorc.dtypes import (
 )
 from tensorc.ir import scalars
 from tensorc.ir.expr import (
-    INTRINSICS,
     Binary,
     BinaryOp,
     Buffer,
@@ -46,6 +45,7 @@ from tensorc.ir.expr import (
     Where,
 )
 from tensorc.ir.interp import run
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.ir.reducers import builtin

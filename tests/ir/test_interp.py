@@ -14,7 +14,6 @@ from tensorc.dtypes import DType, bfloat16, float16, float32, float64, int8, int
 from tensorc.errors import CheckFailed
 from tensorc.ir import scalars
 from tensorc.ir.expr import (
-    INTRINSICS,
     Binary,
     BinaryOp,
     Buffer,
@@ -32,6 +31,7 @@ from tensorc.ir.expr import (
     where,
 )
 from tensorc.ir.interp import evaluate, run
+from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.ir.parser import parse
 from tensorc.ir.reducers import builtin
 
