@@ -40,7 +40,8 @@ def test_dlpack_h_may_come_first_or_second(tmp_path: Path) -> None:
     for pair in (("dlpack.h", "tensorc.h"), ("tensorc.h", "dlpack.h")):
         lines = "".join(f'#include "{name}"\n' for name in pair)
         source = lines + "int main(void) { DLTensor t; t.data = 0; return t.data != 0; }\n"
-        compile_c(source, tmp_path / "both", f"-I{tmp_path}")
+        program = compile_c(source, tmp_path / "both", f"-I{tmp_path}")
+        assert subprocess.run([program], check=False).returncode == 0
 
 
 def test_header_and_python_agree_on_the_codes(tmp_path: Path) -> None:

@@ -353,8 +353,8 @@ def test_a_formula_can_fix_a_size_and_is_checked(library: Path) -> None:
 def test_bfloat16_numbers_and_arrays_are_taken(library: Path) -> None:
     params = tuple(replace(p, dtype="bfloat16") if p.name == "alpha" else p for p in BLEND.params)
     f = function(library, replace(BLEND, params=params))
-    f(np.array(1, ml_dtypes.bfloat16), X, 0)
-    f(1.5, X, 0)
+    for alpha in (np.array(1, ml_dtypes.bfloat16), 1.5):
+        assert f(alpha, X, 0)[0].shape == X.shape
 
 
 def test_workspace_bytes_asks_the_code(blend: Function) -> None:
