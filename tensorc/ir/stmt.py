@@ -1,7 +1,8 @@
 """Statements and programs: in which order everything runs.
 
 There is no block structure beside the loops: the domain and the accesses of a statement are read
-off what stands around it, when someone asks (`sets`).
+off what stands around it, when someone asks (`sets`). A statement never changes, so what is found
+about it once (`facts`) is kept with it, in `memo`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class For:
     axis: str | None = field(default=None, kw_only=True)
     annotations: tuple[tuple[str, Hint], ...] = field(default=(), kw_only=True)
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if (self.kind is ForKind.BOUND) != (self.axis in GRID_AXES):
@@ -77,6 +79,7 @@ class If:
     body: Stmt
     orelse: Stmt | None = None
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.cond.dtype != bool_:
@@ -91,6 +94,7 @@ class Store:
     indices: tuple[Expr, ...]
     value: Expr
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_indices(self.buffer, self.indices)
@@ -113,6 +117,7 @@ class Accumulate:
     indices: tuple[Expr, ...]
     values: tuple[Expr, ...]
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.buffers) == len(self.values) == self.reducer.arity:
@@ -140,6 +145,7 @@ class Check:
     message: str
     values: tuple[Expr, ...] = ()
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.cond.dtype != bool_:
@@ -153,6 +159,7 @@ class Allocate:
     buffer: Buffer
     body: Stmt
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +168,7 @@ class Block:
 
     stmts: tuple[Stmt, ...]
     loc: Loc | None = field(default=None, kw_only=True)
+    memo: object = field(default=None, init=False, repr=False)
 
 
 Stmt: TypeAlias = For | If | Store | Accumulate | Check | Allocate | Block

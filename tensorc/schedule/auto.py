@@ -32,18 +32,20 @@ from tensorc.ir.expr import (
     Where,
     const_int,
 )
+from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
     Check,
     For,
     ForKind,
+    If,
     Leaf,
     Node,
     Program,
     Store,
 )
-from tensorc.ir.walk import children, loads, walk, written_buffers
+from tensorc.ir.walk import children, loads, walk, walk_stmts, written_buffers
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import Site, path_to, sites, stage_sites
 
@@ -100,56 +102,30 @@ def _attempt(s: Schedule, steps: Callable[[], object]) -> bool:
 
 
 def _inline_all(s: Schedule) -> None:
-    uses = _Uses(s.program)
-    for buffer in _temporaries(s.program):
-        if uses.worth_inlining(buffer) and _attempt(s, partial(s.inline, buffer.name)):
-            uses.update(s.program)
+    allocated = [x.buffer for x in walk_stmts(s.program.body) if isinstance(x, Allocate)]
+    for buffer in allocated:
+        if _worth_inlining(s.program, buffer):
+            _attempt(s, partial(s.inline, buffer.name))
 
 
-def _temporaries(program: Program) -> list[Buffer]:
-    found: list[Buffer] = []
+def _worth_inlining(program: Program, buffer: Buffer) -> bool:
+    """One element-wise store whose recomputation costs no more than storing and loading it."""
 
-    def visit(path: object) -> bool:
-        if isinstance(path, Allocate):
-            found.append(path.buffer)
+    def touches(stmt: For | If | Leaf) -> bool:
+        found = facts(stmt)
+        return buffer in found.read or buffer in found.written
+
+    found = sites(program.body, touches)
+    writers = [x for x in found if buffer in written_buffers(x.leaf)]
+    uses = [(x, use) for x in found for use in leaf_loads(x.leaf) if use.buffer is buffer]
+    if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not uses:
         return False
-
-    path_to(program.body, visit)
-    return found
-
-
-class _Uses:
-    """Which leaves write and read each buffer; a leaf that a step leaves alone is read once."""
-
-    def __init__(self, program: Program) -> None:
-        self.known: dict[Leaf, tuple[Load, ...]] = {}
-        self.update(program)
-
-    def update(self, program: Program) -> None:
-        """Look at the program as it stands now."""
-        self.writers: dict[Buffer, list[Site]] = {}
-        self.readers: dict[Buffer, list[tuple[Site, Load]]] = {}
-        for site in sites(program.body):
-            leaf = site.leaf
-            if leaf not in self.known:
-                found = (use for part in children(leaf) for use in loads(part))
-                self.known[leaf] = tuple(found)
-            for buffer in written_buffers(leaf):
-                self.writers.setdefault(buffer, []).append(site)
-            for use in self.known[leaf]:
-                self.readers.setdefault(use.buffer, []).append((site, use))
-
-    def worth_inlining(self, buffer: Buffer) -> bool:
-        """One element-wise store whose recomputation costs no more than storing and loading it."""
-        writers, readers = self.writers.get(buffer, []), self.readers.get(buffer, [])
-        if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not readers:
-            return False
-        cost = _cost(writers[0].leaf.value)
-        if cost == 0:
-            return True
-        if cost > MAX_INLINE or max(_repeats(site, use) for site, use in readers) > 1:
-            return False
-        return len(readers) == 1 or cost * (len(readers) - 1) <= 2 * len(readers)
+    cost = _cost(writers[0].leaf.value)
+    if cost == 0:
+        return True
+    if cost > MAX_INLINE or max(_repeats(site, use) for site, use in uses) > 1:
+        return False
+    return len(uses) == 1 or cost * (len(uses) - 1) <= 2 * len(uses)
 
 
 def _cost(value: Expr) -> int:
@@ -428,7 +404,7 @@ def _constant(s: Schedule, loop: Loop) -> int:
 
 def _finish_tile(s: Schedule, around: Loop, lane_inner: Sequence[Loop], lanes_wide: int) -> None:
     """Vectorize and unroll what stands inside the tile: initialisation, update, copy."""
-    path = path_to(s.program.body, lambda x: isinstance(x, For) and x.var is around.var)
+    path = path_to(s.program.body, around.var)
     assert path is not None, "the tile's loop stands in the program"
     lanes = {h.var for h in lane_inner[-1:]}
     done: set[Var] = set()

@@ -111,7 +111,7 @@ def reverse_compute_at(program: Program, name: str, loop: For, strict: bool = Fa
     step = f"reverse_compute_at({name}, {loop.var.name})"
     found = _together(program, step, name, loop)
     producer, nest = found.stmts[found.first], found.stmts[found.second]
-    path = path_to(producer, lambda s: s is loop)
+    path = path_to(producer, loop)
     assert path is not None, "the loop stands in its nest"
     for outer in loops_on(path):
         need_serial(step, outer)
@@ -435,8 +435,8 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     """Keep only an iteration's part of `buffer`, inside the loop, where nothing else uses it."""
     loop = find_loop(program, var)
     assert loop is not None, "the loop that was placed at stands in the program"
-    path = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
-    if path is None or path_to(path[-1], lambda s: s is loop) is None:
+    path = path_to(program.body, buffer)
+    if path is None or path_to(path[-1], loop) is None:
         return program
     allocation = path[-1]
     assert isinstance(allocation, Allocate)

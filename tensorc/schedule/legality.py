@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import linear
+from tensorc.ir.facts import leaf_loads
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.sets import EMPTY, Encoder, sample
 from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
-from tensorc.ir.walk import children, loads, substitute, written_buffers
+from tensorc.ir.walk import loads, substitute, written_buffers
 from tensorc.schedule.tree import Site, Time, sites
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Violation:
 
 def accesses(leaf: Leaf) -> list[Access]:
     """Every access of a leaf: its loads, then its writes."""
-    found = [Access(x.buffer, x.indices, False) for c in children(leaf) for x in loads(c)]
+    found = [Access(x.buffer, x.indices, False) for x in leaf_loads(leaf)]
     updates = isinstance(leaf, Accumulate)
     if not isinstance(leaf, Check):
         found += [Access(b, leaf.indices, True, updates) for b in written_buffers(leaf)]

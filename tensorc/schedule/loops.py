@@ -274,7 +274,7 @@ def fuse(program: Program, outer: For, inner: For, name: str | None = None) -> F
 
 def _between(step: str, outer: For, inner: For) -> list[Expr]:
     """The guards between two loops, between which nothing else may stand."""
-    path = path_to(outer, lambda s: s is inner)
+    path = path_to(outer, inner)
     if path is None or inner is outer:
         raise ScheduleError(
             f"{step}: loop {inner.var.name} does not stand inside {outer.var.name}; "
@@ -395,7 +395,7 @@ def _band(program: Program, step: str, loops: Sequence[For]) -> tuple[list[For],
     wanted = {id(x) for x in loops}
     deepest: tuple[Stmt, ...] = ()
     for loop in loops:
-        path = path_to(program.body, lambda s, loop=loop: s is loop)  # type: ignore[misc]
+        path = path_to(program.body, loop)
         assert path is not None, "a loop handle points into the program"
         if len(path) > len(deepest):
             deepest = path
@@ -436,7 +436,7 @@ def _distribute(
 
     Also says which old variable each new one stands for.
     """
-    path = path_to(top, lambda s: s is bottom)
+    path = path_to(top, bottom)
     assert path is not None, "bottom stands inside top"
     ahead: list[Stmt] = []
     behind: list[Stmt] = []

@@ -235,7 +235,7 @@ def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buf
     buffer = find_buffer(program, name)
     if buffer is None:
         raise ScheduleError(f"{step}: there is no buffer '{name}'")
-    own = path_to(loop.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    own = path_to(loop.body, buffer)
     if own is not None:
         raise ScheduleError(
             f"{step}: '{name}' is allocated inside loop {loop.var.name}, an iteration's own already"

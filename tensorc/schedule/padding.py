@@ -9,7 +9,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Binary, BinaryOp, Expr, Unary, UnaryOp, Var, all_of
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
-from tensorc.ir.stmt import Allocate, Check, For, If, Leaf, Program
+from tensorc.ir.stmt import Check, For, If, Leaf, Program
 from tensorc.ir.walk import free_vars, leaves, walk_stmts, written_buffers
 from tensorc.schedule.legality import TwoInstances, accesses, control
 from tensorc.schedule.region import is_inside, is_written_before
@@ -164,7 +164,7 @@ def _feeds_nothing(
     more: Mapping[Leaf, _Relaxed],
 ) -> None:
     """Refuse where an extra iteration writes what any other iteration reads."""
-    path = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    path = path_to(program.body, buffer)
     if path is None:
         raise ScheduleError(
             f"{step}: '{buffer.name}' is a parameter, all of whose elements count; cache_write "

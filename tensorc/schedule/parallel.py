@@ -80,7 +80,7 @@ def bind(program: Program, loop: For, axis: str) -> Program:
     need_serial(step, loop)
     if axis.startswith("thread"):
         _constant_extent(step, loop, MAX_THREADS)
-    path = path_to(program.body, lambda s: s is loop)
+    path = path_to(program.body, loop)
     assert path is not None, "a loop handle points into the program"
     near = [*loops_on(path[:-1]), *(s for s in walk_stmts(loop.body) if isinstance(s, For))]
     for other in near:

@@ -123,7 +123,7 @@ def _own_buffers(loop: For) -> list[Buffer]:
 
 def _writers(loop: For, buffer: Buffer) -> list[Stmt]:
     """The statements beside each other in the scope of `buffer` that write it."""
-    path = path_to(loop, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    path = path_to(loop, buffer)
     assert path is not None, "the loop allocates the buffer"
     home: Stmt = path[-1]
     found: list[Stmt] = []
@@ -238,7 +238,7 @@ def _fetch(step: str, buffer: Buffer, loop: For) -> _Fetch:
 
 
 def _without_allocation(stmt: Stmt, buffer: Buffer) -> Stmt:
-    path = path_to(stmt, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    path = path_to(stmt, buffer)
     assert path is not None, "the loop allocates the buffer"
     allocation = path[-1]
     assert isinstance(allocation, Allocate)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, cast, const_int, is_const
+from tensorc.ir.facts import facts, reads, writes
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import (
     Allocate,
@@ -14,6 +15,7 @@ from tensorc.ir.stmt import (
     Check,
     For,
     If,
+    Leaf,
     Node,
     Program,
     Stmt,
@@ -26,6 +28,7 @@ from tensorc.schedule.region import Box, limits, rebase, touched_box
 from tensorc.schedule.tree import (
     Site,
     around,
+    find_allocation,
     fresh_name,
     in_range,
     parts,
@@ -92,8 +95,14 @@ def inline(program: Program, name: str) -> Program:
             return substitute(value, {v: cast(node.indices[d], v.dtype) for v, d in axes.items()})
         return None
 
-    body = _remove(program.body, producer)
-    return with_body(program, rewrite(body, rule))
+    def visit(stmt: Stmt) -> Stmt:
+        if not reads(stmt, producer.buffer):
+            return stmt
+        if isinstance(stmt, Block | Allocate):
+            return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
+        return rewrite(stmt, rule)
+
+    return with_body(program, visit(_remove(program.body, producer)))
 
 
 def compute_at(program: Program, name: str, loop: For) -> Program:
@@ -115,7 +124,7 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     """
     step = f"compute_at({name}, {loop.var.name})"
     producer = _producer(program, step, name)
-    path = path_to(program.body, lambda s: s is loop)
+    path = path_to(program.body, loop)
     assert path is not None, "a loop handle points into the program"
     position = next((d for d, s in enumerate(path) if s is producer.home), None)
     if position is None or any(path[position + 1] is nest for nest in producer.nests):
@@ -137,8 +146,8 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     ]
     uses = rebase(loop.body, producer.buffer, local, box.lows)
     inside = Allocate(local, block([*moved, uses]), loc=producer.allocation.loc)
-    placed = replace_stmt(program.body, loop, replace(loop, body=inside))
-    return with_body(program, _remove(placed, producer))
+    rest = _remove(program.body, producer)
+    return with_body(program, replace_stmt(rest, loop, replace(loop, body=inside)))
 
 
 def bytes_of(sizes: list[int | None], buffer: Buffer) -> int:
@@ -150,13 +159,11 @@ def bytes_of(sizes: list[int | None], buffer: Buffer) -> int:
 
 
 def _producer(program: Program, step: str, name: str) -> _Producer:
-    path = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer.name == name)
-    if path is None:
+    allocation = find_allocation(program.body, name)
+    if allocation is None:
         if any(p.buffer.name == name for p in program.params):
             raise ScheduleError(f"{step}: '{name}' is a parameter of the program, so it must stay")
         raise ScheduleError(f"{step}: there is no stage '{name}'")
-    allocation = path[-1]
-    assert isinstance(allocation, Allocate)
     home: Stmt = allocation.body
     while True:
         if isinstance(home, Allocate):
@@ -167,8 +174,8 @@ def _producer(program: Program, step: str, name: str) -> _Producer:
                 f"{step}: '{name}' is computed and used in the same nest already\n"
                 f"  {show(home).splitlines()[0].strip()}"
             )
-        writers = [s for s in home.stmts if _writes(s, allocation.buffer)]
-        readers = [s for s in home.stmts if _reads(s, allocation.buffer)]
+        writers = [s for s in home.stmts if writes(s, allocation.buffer)]
+        readers = [s for s in home.stmts if reads(s, allocation.buffer)]
         if (
             len(writers) == 1
             and not [s for s in readers if s is not writers[0]]
@@ -184,14 +191,6 @@ def _producer(program: Program, step: str, name: str) -> _Producer:
                 what = others[0].name if others else "a check"
                 raise ScheduleError(f"{step}: '{name}' is computed together with {what}")
     return _Producer(allocation, home, tuple(writers))
-
-
-def _writes(stmt: Stmt, buffer: Buffer) -> bool:
-    return any(buffer in set(written_buffers(s.leaf)) for s in sites(stmt))
-
-
-def _reads(stmt: Stmt, buffer: Buffer) -> bool:
-    return any(a.buffer is buffer and not a.writes for s in sites(stmt) for a in accesses(s.leaf))
 
 
 def _axes(step: str, site: Site, buffer: Buffer) -> dict[Var, int]:
@@ -224,11 +223,14 @@ def _same_extent(loop: For, size: Expr) -> bool:
 
 
 def _only_used_in(program: Program, step: str, producer: _Producer, loop: For) -> None:
-    inside = {id(s.leaf) for s in sites(loop.body)}
-    own = {id(s.leaf) for nest in producer.nests for s in sites(nest)}
-    for site in sites(program.body):
-        if id(site.leaf) in inside or id(site.leaf) in own:
-            continue
+    apart = (loop, *producer.nests)
+
+    def is_other_use(stmt: For | If | Leaf) -> bool:
+        found = facts(stmt)
+        touches = producer.buffer in found.read or producer.buffer in found.written
+        return touches and not any(stmt is s for s in apart)
+
+    for site in sites(program.body, is_other_use):
         if any(a.buffer is producer.buffer for a in accesses(site.leaf)):
             raise ScheduleError(
                 f"{step}: '{producer.buffer.name}' is used outside of loop {loop.var.name} too\n"
@@ -247,20 +249,24 @@ def _sources_unchanged(
         for a in accesses(s.leaf)
         if not a.writes
     } - {producer.buffer}
-    own = {id(s.leaf) for nest in producer.nests for s in sites(nest)}
     after = after_use
     if after is None:  # The last statement of the block that uses the buffer, whole.
-        users = [s for s in producer.home.stmts if _reads(s, producer.buffer)]
+        users = [s for s in producer.home.stmts if reads(s, producer.buffer)]
         after = next(
             (s for s in reversed(users) if id(s) not in {id(n) for n in producer.nests}), None
         )
     if after is None:
         return
-    ends = {id(s.leaf) for s in sites(after)}
-    every = sites(program.body)
-    start = max(d for d, s in enumerate(every) if id(s.leaf) in own)
-    stop = max(d for d, s in enumerate(every) if id(s.leaf) in ends)
-    for site in every[start + 1 : stop + 1]:
+    first, last = (sites(s)[-1].leaf for s in (producer.nests[-1], after))
+
+    def is_asked_about(stmt: For | If | Leaf) -> bool:
+        found = facts(stmt)
+        ends = first in found.holds or last in found.holds
+        return ends or not sources.isdisjoint(found.written)
+
+    every = sites(program.body, is_asked_about)
+    leaves = [s.leaf for s in every]
+    for site in every[leaves.index(first) + 1 : leaves.index(last) + 1]:
         for buffer in written_buffers(site.leaf):
             if buffer in sources and not _same_element_update(site, buffer, producer):
                 raise ScheduleError(
@@ -341,13 +347,6 @@ def _shrunk(
 
 def _remove(body: Stmt, producer: _Producer) -> Stmt:
     """`body` without the producer's nests and the allocation of its buffer."""
-    nests = {id(n) for n in producer.nests}
-
-    def visit(stmt: Stmt) -> Stmt:
-        if id(stmt) in nests:
-            return Block(())
-        if isinstance(stmt, Allocate) and stmt.buffer is producer.buffer:
-            return visit(stmt.body)
-        return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
-
-    return visit(body)
+    kept = block([s for s in producer.home.stmts if not any(s is n for n in producer.nests)])
+    within = replace_stmt(producer.allocation.body, producer.home, kept)
+    return replace_stmt(body, producer.allocation, within)

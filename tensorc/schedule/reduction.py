@@ -126,7 +126,7 @@ def _reduction_path(program: Program, step: str, loop: For) -> tuple[tuple[Stmt,
             f"{step}: {loop.var.name} is no reduction loop: which element of "
             f"'{leaf.buffers[0].name}' is updated depends on it\n  {show(leaf).strip()}"
         )
-    path = path_to(program.body, lambda s: s is leaf)
+    path = path_to(program.body, leaf)
     assert path is not None, "the leaf stands in the program"
     return path, leaf
 
@@ -341,7 +341,7 @@ def _groups(loop: For, moved: Sequence[Store]) -> list[list[Store]]:
     """Those that stand beside each other in one block go into one nest."""
     groups: list[tuple[Stmt, list[Store]]] = []
     for leaf in moved:
-        path = path_to(loop, lambda s, leaf=leaf: s is leaf)  # type: ignore[misc]
+        path = path_to(loop, leaf)
         assert path is not None, "what is moved stands in the loop"
         if groups and groups[-1][0] is path[-2]:
             groups[-1][1].append(leaf)
@@ -352,7 +352,7 @@ def _groups(loop: For, moved: Sequence[Store]) -> list[list[Store]]:
 
 def _wrappers(step: str, loop: For, group: Sequence[Store]) -> list[For | If]:
     """The loops and guards from `loop` down to what is moved."""
-    path = path_to(loop, lambda s: s is group[0])
+    path = path_to(loop, group[0])
     assert path is not None, "what is moved stands in the loop"
     wrappers: list[For | If] = []
     for stmt, below in itertools.pairwise(path):

@@ -21,7 +21,7 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, Allocate, For, Leaf, Node, Program, Role, Stmt, Store
+from tensorc.ir.stmt import Accumulate, For, Leaf, Node, Program, Role, Stmt, Store
 from tensorc.ir.walk import free_vars, rewrite, written_buffers
 from tensorc.schedule.legality import accesses, before_text
 from tensorc.schedule.tree import Site, around, path_to, sites
@@ -226,7 +226,7 @@ def is_written_before(
     `in` and `inout` arguments are written when the call begins, where the element is inside them.
     A copy writes only if it finds its source written; `busy` are the copies that are being asked.
     """
-    allocation = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer is buffer)
+    allocation = path_to(program.body, buffer)
     root = allocation[-1].body if allocation else program.body  # type: ignore[union-attr]
     inside = sites(root)
     site = next(s for s in inside if s.leaf is leaf)

@@ -18,6 +18,7 @@ from tensorc.ir.expr import (
     UnaryOp,
     Var,
 )
+from tensorc.ir.facts import Thing, facts, holds, names_in
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -31,7 +32,7 @@ from tensorc.ir.stmt import (
     Store,
     block,
 )
-from tensorc.ir.walk import free_vars, replace_buffers, same, substitute, written_buffers
+from tensorc.ir.walk import free_vars, replace_buffers, same, substitute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,37 +75,37 @@ def in_range(loop: For) -> tuple[Expr, Expr]:
     )
 
 
-def sites(root: Stmt) -> list[Site]:
-    """Every leaf under `root`, in text order."""
+def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) -> list[Site]:
+    """Every leaf under `root`, in text order; of statements `where` that holds, if it is given."""
     found: list[Site] = []
-    _collect(root, (), (), (), frozenset(), found)
-    return found
 
-
-def _collect(
-    stmt: Stmt,
-    loops: tuple[For, ...],
-    conds: tuple[Expr, ...],
-    time: Time,
-    private: frozenset[Buffer],
-    found: list[Site],
-) -> None:
-    match stmt:
-        case Store() | Accumulate() | Check():
+    def collect(
+        stmt: Stmt,
+        loops: tuple[For, ...],
+        conds: tuple[Expr, ...],
+        time: Time,
+        private: frozenset[Buffer],
+    ) -> None:
+        if isinstance(stmt, Allocate):
+            own = private | {stmt.buffer} if loops else private
+            collect(stmt.body, loops, conds, time, own)
+        elif isinstance(stmt, Block):
+            for position, part in enumerate(stmt.stmts):
+                collect(part, loops, conds, (*time, position), private)
+        elif where is not None and not where(stmt):
+            return
+        elif isinstance(stmt, For):
+            collect(stmt.body, (*loops, stmt), conds, (*time, stmt.var), private)
+        elif isinstance(stmt, If):
+            collect(stmt.body, loops, (*conds, stmt.cond), (*time, 0), private)
+            if stmt.orelse is not None:
+                negated = (*conds, Unary(UnaryOp.NOT, stmt.cond))
+                collect(stmt.orelse, loops, negated, (*time, 1), private)
+        else:
             found.append(Site(stmt, loops, conds, time, private))
-        case For(var, _, _, body):
-            _collect(body, (*loops, stmt), conds, (*time, var), private, found)
-        case If(cond, body, orelse):
-            _collect(body, loops, (*conds, cond), (*time, 0), private, found)
-            if orelse is not None:
-                negated = (*conds, Unary(UnaryOp.NOT, cond))
-                _collect(orelse, loops, negated, (*time, 1), private, found)
-        case Allocate(buffer, body):
-            own = private | {buffer} if loops else private
-            _collect(body, loops, conds, time, own, found)
-        case Block(stmts):
-            for position, part in enumerate(stmts):
-                _collect(part, loops, conds, (*time, position), private, found)
+
+    collect(root, (), (), (), frozenset())
+    return found
 
 
 def parts(stmt: Stmt) -> tuple[Stmt, ...]:
@@ -136,23 +137,35 @@ def with_parts(stmt: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return block(new)
 
 
-def path_to(root: Stmt, wanted: Callable[[Stmt], bool]) -> tuple[Stmt, ...] | None:
-    """The statements from `root` down to the first one wanted, both included."""
-    if wanted(root):
-        return (root,)
-    for part in parts(root):
-        below = path_to(part, wanted)
-        if below is not None:
-            return (root, *below)
-    return None
+def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
+    """The statements from `root` down to `thing`, both included; None where it does not stand here.
+
+    A variable stands for the loop that runs over it, a buffer for its allocation.
+    """
+    if not holds(root, thing):
+        return None
+    path: list[Stmt] = []
+    while True:
+        path.append(root)
+        if root is thing:
+            return tuple(path)
+        if isinstance(root, For) and root.var is thing:
+            return tuple(path)
+        if isinstance(root, Allocate) and root.buffer is thing:
+            return tuple(path)
+        inside = parts(root)
+        root = inside[0] if len(inside) == 1 else next(p for p in inside if holds(p, thing))
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     """`root` with the statement object `old` replaced by `new`."""
-    path = path_to(root, lambda s: s is old)
+    path = path_to(root, old)
     assert path is not None, "the statement to replace stands in the program"
     for parent, child in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
-        new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
+        if isinstance(parent, Allocate):
+            new = Allocate(parent.buffer, new, loc=parent.loc)
+        else:
+            new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
     return new
 
 
@@ -176,8 +189,8 @@ class Siblings:
 
 def siblings(program: Program, first: Stmt, second: Stmt) -> Siblings | None:
     """The statements of one block that hold `first` and, later, `second`; None of others."""
-    one = path_to(program.body, lambda s: s is first)
-    two = path_to(program.body, lambda s: s is second)
+    one = path_to(program.body, first)
+    two = path_to(program.body, second)
     assert one is not None, "the first statement stands in the program"
     assert two is not None, "the second statement stands in the program"
     depth = sum(1 for a, b in zip(one, two, strict=False) if a is b) - 1
@@ -223,7 +236,7 @@ def with_body(program: Program, body: Stmt) -> Program:
 
 def find_loop(program: Program, var: Var) -> For | None:
     """The loop that `var` runs over, if it stands in the program."""
-    path = path_to(program.body, lambda s: isinstance(s, For) and s.var is var)
+    path = path_to(program.body, var)
     return path[-1] if path is not None else None  # type: ignore[return-value]
 
 
@@ -234,7 +247,11 @@ def loops_on(path: tuple[Stmt, ...]) -> list[For]:
 
 def stage_sites(program: Program, name: str) -> list[Site]:
     """The leaves that write the buffer called `name`."""
-    return [s for s in sites(program.body) if any(b.name == name for b in written_buffers(s.leaf))]
+
+    def is_wanted(stmt: For | If | Leaf) -> bool:
+        return any(b.name == name for b in facts(stmt).written)
+
+    return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
 
 
 def find_buffer(program: Program, name: str) -> Buffer | None:
@@ -242,24 +259,24 @@ def find_buffer(program: Program, name: str) -> Buffer | None:
     for param in program.params:
         if param.buffer.name == name:
             return param.buffer
-    path = path_to(program.body, lambda s: isinstance(s, Allocate) and s.buffer.name == name)
-    return path[-1].buffer if path is not None else None  # type: ignore[union-attr]
+    allocation = find_allocation(program.body, name)
+    return allocation.buffer if allocation is not None else None
+
+
+def find_allocation(root: Stmt, name: str) -> Allocate | None:
+    """The allocation of a buffer called `name`, the first in text order."""
+    if isinstance(root, Allocate) and root.buffer.name == name:
+        return root
+    if isinstance(root, For | If) and name not in facts(root).names:
+        return None
+    found = (find_allocation(part, name) for part in parts(root))
+    return next((x for x in found if x is not None), None)
 
 
 def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
-
-    def visit(stmt: Stmt) -> None:
-        if isinstance(stmt, For):
-            names.add(stmt.var.name)
-        elif isinstance(stmt, Allocate):
-            names.add(stmt.buffer.name)
-        for part in parts(stmt):
-            visit(part)
-
-    visit(program.body)
-    return names
+    return names | names_in(program.body)
 
 
 def fresh_name(name: str, used: set[str]) -> str:
@@ -274,7 +291,7 @@ def fresh_name(name: str, used: set[str]) -> str:
 
 def around(program: Program, stmt: Stmt) -> list[Expr]:
     """What holds wherever `stmt` runs: the ranges of the loops and the guards around it."""
-    path = path_to(program.body, lambda s: s is stmt)
+    path = path_to(program.body, stmt)
     assert path is not None, "the statement stands in the program"
     conds: list[Expr] = []
     for node, below in itertools.pairwise(path):

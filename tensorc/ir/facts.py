@@ -1,0 +1,144 @@
+"""What a statement holds and touches, found once for each and kept with it.
+
+A rewritten program shares all statements that did not change, so asking again after a step costs
+what the step rewrote. Blocks and allocations keep nothing: those around everything change with
+every step, and their parts answer for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from tensorc.ir.expr import Buffer, Load, Var
+from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, If, Leaf, Stmt, Store
+from tensorc.ir.walk import children, loads, written_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Thing: TypeAlias = Stmt | Var | Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What stands under a statement, itself included.
+
+    Attributes:
+        holds: the statements, the loops' variables, the buffers allocated.
+        names: the names of those loops and buffers.
+        written: the buffers written, in text order.
+        read: the buffers read, by guards and loop ranges too; an accumulation's own do not count.
+        loads: of a leaf, its loads in text order; empty for others.
+    """
+
+    holds: frozenset[Thing]
+    names: frozenset[str]
+    written: tuple[Buffer, ...]
+    read: frozenset[Buffer]
+    loads: tuple[Load, ...] = ()
+
+
+def facts(stmt: For | If | Leaf) -> Facts:
+    """What `stmt` holds and touches."""
+    known = stmt.memo
+    if known is None:
+        known = _of_leaf(stmt) if isinstance(stmt, Store | Accumulate | Check) else _of(stmt)
+        object.__setattr__(stmt, "memo", known)
+    assert isinstance(known, Facts), "nothing else is kept there"
+    return known
+
+
+def leaf_loads(leaf: Leaf) -> tuple[Load, ...]:
+    """The loads of a leaf, in text order."""
+    return facts(leaf).loads
+
+
+def nests(stmt: Stmt) -> Iterator[For | If | Leaf]:
+    """The outermost loops, guards and leaves under `stmt`, in order."""
+    stack = [stmt]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Block):
+            stack.extend(reversed(top.stmts))
+        elif isinstance(top, Allocate):
+            stack.append(top.body)
+        else:
+            yield top
+
+
+def holds(stmt: Stmt, thing: Thing) -> bool:
+    """Whether `thing` stands under `stmt`, or is it: a statement, a loop by its variable, ..."""
+    while isinstance(stmt, Allocate):
+        if thing is stmt or thing is stmt.buffer:
+            return True
+        stmt = stmt.body
+    if isinstance(stmt, Block):
+        return thing is stmt or any(holds(s, thing) for s in stmt.stmts)
+    return thing in facts(stmt).holds
+
+
+def writes(stmt: Stmt, buffer: Buffer) -> bool:
+    """Whether a leaf under `stmt` writes `buffer`."""
+    return any(buffer in facts(nest).written for nest in nests(stmt))
+
+
+def reads(stmt: Stmt, buffer: Buffer) -> bool:
+    """Whether `stmt` reads `buffer` (an accumulation's own buffers do not count)."""
+    return any(buffer in facts(nest).read for nest in nests(stmt))
+
+
+def names_in(stmt: Stmt) -> set[str]:
+    """The names of all loops and allocated buffers under `stmt`."""
+    found: set[str] = set()
+    stack = [stmt]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Block):
+            stack.extend(top.stmts)
+        elif isinstance(top, Allocate):
+            found.add(top.buffer.name)
+            stack.append(top.body)
+        else:
+            found |= facts(top).names
+    return found
+
+
+def _of_leaf(leaf: Leaf) -> Facts:
+    found = tuple(dict.fromkeys(use for part in children(leaf) for use in loads(part)))
+    read = frozenset(use.buffer for use in found)
+    return Facts(frozenset((leaf,)), frozenset(), written_buffers(leaf), read, found)
+
+
+def _of(stmt: For | If) -> Facts:
+    held: set[Thing] = {stmt}
+    names: set[str] = set()
+    written: dict[Buffer, None] = {}
+    read: set[Buffer] = set()
+    if isinstance(stmt, For):
+        held.add(stmt.var)
+        names.add(stmt.var.name)
+        own = [stmt.start, stmt.extent]
+    else:
+        own = [stmt.cond]
+    read.update(use.buffer for part in own for use in loads(part))
+    stack: list[Stmt] = [stmt.body]
+    if isinstance(stmt, If) and stmt.orelse is not None:
+        stack.insert(0, stmt.orelse)
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Block):
+            held.add(top)
+            stack.extend(reversed(top.stmts))
+        elif isinstance(top, Allocate):
+            held.add(top)
+            held.add(top.buffer)
+            names.add(top.buffer.name)
+            stack.append(top.body)
+        else:
+            below = facts(top)
+            held |= below.holds
+            names |= below.names
+            written.update(dict.fromkeys(below.written))
+            read |= below.read
+    return Facts(frozenset(held), frozenset(names), tuple(written), frozenset(read))
