@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import int64
 from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Unary, UnaryOp, Var, is_const
 from tensorc.ir.walk import walk
 
@@ -39,6 +40,13 @@ def linear(expr: Expr) -> Linear | None:
             return _multiply(linear(a), linear(b))
         case _:
             return None
+
+
+def exact_linear(index: Expr) -> Linear | None:
+    """As `linear`; None too where a part is narrower than int64, since its sums may wrap."""
+    if any(n.dtype != int64 for n in walk(index)):  # type: ignore[union-attr]
+        return None
+    return linear(index)
 
 
 def _scale(a: Linear | None, by: int) -> Linear | None:

@@ -69,13 +69,20 @@ def nests(stmt: Stmt) -> Iterator[For | If | Leaf]:
 
 def holds(stmt: Stmt, thing: Thing) -> bool:
     """Whether `thing` stands under `stmt`, or is it: a statement, a loop by its variable, ..."""
-    while isinstance(stmt, Allocate):
-        if thing is stmt or thing is stmt.buffer:
+    stack = [stmt]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Allocate):
+            if thing is top or thing is top.buffer:
+                return True
+            stack.append(top.body)
+        elif isinstance(top, Block):
+            if thing is top:
+                return True
+            stack.extend(top.stmts)
+        elif thing in facts(top).holds:
             return True
-        stmt = stmt.body
-    if isinstance(stmt, Block):
-        return thing is stmt or any(holds(s, thing) for s in stmt.stmts)
-    return thing in facts(stmt).holds
+    return False
 
 
 def writes(stmt: Stmt, buffer: Buffer) -> bool:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tensorc.dtypes import int64
+from tensorc.ir.affine import exact_linear
 from tensorc.ir.expr import (
     Binary,
     BinaryOp,
@@ -222,6 +224,8 @@ def prove(claim: Expr, given: Sequence[Expr] = ()) -> Verdict:
     Variables are integers without limits but those that `given` states (a `Dim` is at least its
     `lower`).
     """
+    if _holds_by_ranges(claim, given):
+        return Verdict(True)
     encoder = Encoder()
     wrong = encoder.condition(claim, False)
     known = [encoder.condition(g) for g in given]
@@ -233,6 +237,55 @@ def prove(claim: Expr, given: Sequence[Expr] = ()) -> Verdict:
     if not encoder.exact:
         return Verdict(False)
     return Verdict(False, {var: value for (var, _), value in encoder.read(point).items()})
+
+
+def _holds_by_ranges(claim: Expr, given: Sequence[Expr]) -> bool:
+    """Whether the constant limits of the variables are enough for `claim`: most often they are."""
+    if not isinstance(claim, Compare) or not claim.lhs.dtype.is_int:
+        return False
+    left, right = exact_linear(claim.lhs), exact_linear(claim.rhs)
+    if left is None or right is None:
+        return False
+    coeffs = {
+        v: left.coeffs.get(v, 0) - right.coeffs.get(v, 0) for v in {*left.coeffs, *right.coeffs}
+    }
+    lows, highs = _limits(given)
+    low: float = left.const - right.const
+    high = low
+    for var, c in coeffs.items():
+        if c == 0:
+            continue
+        least = max(lows.get(var, -inf), var.lower if isinstance(var, Dim) else -inf)
+        ends = (c * least, c * highs.get(var, inf))
+        low, high = low + min(ends), high + max(ends)
+    match claim.op:
+        case CompareOp.LT:
+            return high < 0
+        case CompareOp.LE:
+            return high <= 0
+        case CompareOp.GT:
+            return low > 0
+        case CompareOp.GE:
+            return low >= 0
+        case CompareOp.EQ:
+            return low == high == 0
+        case CompareOp.NE:
+            return low > 0 or high < 0
+
+
+def _limits(given: Sequence[Expr]) -> tuple[dict[Var, float], dict[Var, float]]:
+    """The constant limits of variables that `given` states as `c <= v` and `v < c`."""
+    lows: dict[Var, float] = {}
+    highs: dict[Var, float] = {}
+    for fact in given:
+        match fact:
+            case Compare(CompareOp.LE, Const(value, _), Var() as var):
+                lows[var] = max(lows.get(var, -inf), int(value))
+            case Compare(CompareOp.LT, Var() as var, Const(value, _)):
+                highs[var] = min(highs.get(var, inf), int(value) - 1)
+            case _:
+                pass
+    return lows, highs
 
 
 def bounds(expr: Expr, given: Sequence[Expr]) -> tuple[int | None, int | None]:

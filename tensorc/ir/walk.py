@@ -192,6 +192,8 @@ def walk(node: Node) -> Iterator[Node]:
 
 def loads(node: Node) -> list[Load]:
     """Every load in `node`, in text order; a shared one counts once."""
+    if isinstance(node, Const | Var):
+        return []
     return [n for n in walk(node) if isinstance(n, Load)]
 
 

@@ -27,13 +27,15 @@ from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, Block, For, ForKind, If, Program, Stmt, block
 from tensorc.ir.walk import free_vars, substitute, written_buffers
-from tensorc.schedule.fusion import refuse_checks, uses
+from tensorc.schedule.digits import tied_vars
+from tensorc.schedule.fusion import uses
 from tensorc.schedule.legality import (
     TwoInstances,
     Violation,
     accesses,
     control,
     refuse,
+    refuse_checks,
     reordered_pair,
 )
 from tensorc.schedule.loops import guarded, need_serial
@@ -340,13 +342,16 @@ def _refuse_twice(
     """Refuse where two instances of `after` are one of `before`."""
     if not after.vars:
         return
-    encoder = TwoInstances(frozenset(after.vars))
-    pairs = [(encoder.var(v, 0), encoder.var(v, 1)) for v in after.vars]
+    values = [part.values.get(v, v) for v in before.vars]
+    tied = tied_vars(after, after, values, values)
+    encoder = TwoInstances(frozenset(after.vars), tied)
+    pairs = [(encoder.var(v, 0), encoder.var(v, 1)) for v in after.vars if v not in tied]
+    if not pairs:
+        return
     constraints = [encoder.condition(c) for c in given]
     for copy in (0, 1):
         constraints += [encoder.condition(c, True, copy) for c in after.domain()]
-    for var in before.vars:
-        value = part.values.get(var, var)
+    for value in values:
         constraints.append(f"{encoder.number(value, 0)} = {encoder.number(value, 1)}")
     constraints.append("(" + " or ".join(f"{a} != {b}" for a, b in pairs) + ")")
     point = sample(encoder.set_of(*constraints))
@@ -358,10 +363,12 @@ def _refuse_twice(
             f"{step}: whether each element of '{name}' is computed once is too hard to prove\n"
             f"  {what}"
         )
-    values = encoder.read(point)
+    numbers = encoder.read(point)
     own = set(before.vars)
     here, there = (
-        ", ".join(f"{v.name}={values[v, copy]}" for v in after.vars if v not in own)
+        ", ".join(
+            f"{v.name}={numbers[v, 0 if v in tied else copy]}" for v in after.vars if v not in own
+        )
         for copy in (0, 1)
     )
     again = f"in {here} and again in {there}" if here != there else f"twice in {here}"

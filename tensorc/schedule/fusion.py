@@ -13,7 +13,6 @@ from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
     Block,
-    Check,
     For,
     If,
     Program,
@@ -22,7 +21,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import loads, substitute, walk, written_buffers
-from tensorc.schedule.legality import Violation, refuse, reordered_pair
+from tensorc.schedule.legality import Violation, refuse, refuse_checks, reordered_pair
 from tensorc.schedule.loops import need_serial
 from tensorc.schedule.tree import (
     around,
@@ -170,17 +169,6 @@ def uses(stmt: Stmt, buffer: Buffer) -> bool:
             case _:
                 pass
     return False
-
-
-def refuse_checks(step: str, *stmts: Stmt) -> None:
-    """Refuse to move anything past a check: what stands before one runs, what follows does not."""
-    for stmt in stmts:
-        for site in sites(stmt):
-            if isinstance(site.leaf, Check):
-                raise ScheduleError(
-                    f"{step}: a check stands in the way, which ends the call where it stands\n"
-                    f"  {_head(site.leaf)}"
-                )
 
 
 def fuse_with(program: Program, first: For, second: For, strict: bool = False) -> Program:

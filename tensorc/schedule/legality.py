@@ -13,19 +13,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import bool_
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import linear
+from tensorc.ir.expr import Buffer
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.sets import EMPTY, Encoder, sample
 from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
 from tensorc.ir.walk import loads, substitute, written_buffers
+from tensorc.schedule.digits import tied_vars
 from tensorc.schedule.tree import Site, Time, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tensorc.ir.expr import Buffer, Expr, Reducer, Var
+    from tensorc.ir.expr import Expr, Reducer, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Access:
     indices: tuple[Expr, ...]
     writes: bool
     updates: bool = False
+
+
+# What a check touches besides what it reads: whether the call goes on.
+END = Access(Buffer("the call", (), bool_), (), True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +180,12 @@ def _conflict(
     strict: bool = False,
     differ: Var | None = None,
 ) -> Violation | None:
-    """Instances of `a` and `b` that touch one element, in the order asked about."""
+    """Instances of `a` and `b` that touch one element, in the order asked about.
+
+    A check ends the call where it stands, so it has an order with every write and every check.
+    """
+    if isinstance(a.leaf, Check) or isinstance(b.leaf, Check):
+        return _checked(a, b, given, old, differ)
     for x in (*accesses(a.leaf), *control(a)):
         for y in (*accesses(b.leaf), *control(b)):
             if x.buffer is not y.buffer or not (x.writes or y.writes):
@@ -188,6 +200,19 @@ def _conflict(
             if found is not None:
                 return replace(found, rounds=rounds)
     return None
+
+
+def _checked(
+    a: Site,
+    b: Site,
+    given: Sequence[Expr],
+    old: tuple[Time, Time] | None,
+    differ: Var | None,
+) -> Violation | None:
+    """Instances of a check and of another leaf, in the order asked about."""
+    if a.leaf is b.leaf and differ is not None:
+        return None  # Lanes and threads may find any one of the failing instances.
+    return _solve(a, b, END, END, given, old, differ)
 
 
 def _rounds(leaf: Leaf) -> bool:
@@ -216,15 +241,21 @@ def _commutes(a: Leaf, b: Leaf) -> bool:
 
 
 class TwoInstances(Encoder):
-    """An encoder in which the variables of `own` come in two copies, all others in one."""
+    """An encoder in which the variables of `own` come in two copies, all others in one.
 
-    def __init__(self, own: frozenset[Var]) -> None:
+    `tied` maps variables of the second instance to those of the first that they equal.
+    """
+
+    def __init__(self, own: frozenset[Var], tied: Mapping[Var, Var] | None = None) -> None:
         """No variables yet."""
         super().__init__()
         self.own = own
+        self.tied = tied or {}
 
     def var(self, var: Var, copy: int = 0) -> str:
         """The name of `var` in instance `copy`, where there are two of it."""
+        if copy and var in self.tied:
+            return super().var(self.tied[var])
         return super().var(var, copy if var in self.own else 0)
 
 
@@ -238,25 +269,29 @@ def _solve(
     differ: Var | None,
 ) -> Violation | None:
     own = frozenset(a.vars) | frozenset(b.vars)
-    encoder = TwoInstances(own)
+    tied = tied_vars(a, b, x.indices, y.indices)
+    encoder = TwoInstances(own, tied)
     for var in a.vars:
         encoder.var(var, 0)
     for var in b.vars:
         encoder.var(var, 1)
+    first, second = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
+    order: list[str] = []
+    if old is not None:
+        order.append(before_text(old[0], first, old[1], second))
+        order.append(before_text(b.time, second, a.time, first))
+    if differ is not None:
+        order.append(before_text((differ,), first, (differ,), second))
+    if "false" in order:
+        return None
     constraints = [encoder.condition(c) for c in given]
     constraints += [encoder.condition(c, True, 0) for c in a.domain()]
     constraints += [encoder.condition(c, True, 1) for c in b.domain()]
     for i, j in zip(x.indices, y.indices, strict=True):
         constraints.append(f"{encoder.number(i, 0)} = {encoder.number(j, 1)}")
-    if old is not None:
-        first, second = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
-        constraints.append(before_text(old[0], first, old[1], second))
-        constraints.append(before_text(b.time, second, a.time, first))
-    if differ is not None:
-        constraints.append(f"{encoder.var(differ, 0)} < {encoder.var(differ, 1)}")
     if "false" in constraints:
         return None
-    point = sample(encoder.set_of(*constraints))
+    point = sample(encoder.set_of(*dict.fromkeys((*constraints, *order))))
     if point == EMPTY:
         return None
     if point is None or not encoder.exact:
@@ -268,7 +303,7 @@ def _solve(
         x,
         y,
         {v: values[v, 0] for v in a.vars},
-        {v: values[v, 1] if (v, 1) in values else values[v, 0] for v in b.vars},
+        {v: values.get((v, 1), values.get((tied.get(v, v), 0), 0)) for v in b.vars},
     )
 
 
@@ -287,8 +322,9 @@ def before_text(
             continue
         x = str(s) if isinstance(s, int) else number_a(s)
         y = str(t) if isinstance(t, int) else number_b(t)
-        cases.append(" and ".join([*equal, f"{x} < {y}"]))
-        equal.append(f"{x} = {y}")
+        if x != y:
+            cases.append(" and ".join([*equal, f"{x} < {y}"]))
+            equal.append(f"{x} = {y}")
     return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"
 
 
@@ -302,6 +338,8 @@ def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleE
     a, b, name = violation.first, violation.second, violation.buffer.name
     if violation.too_hard:
         head = f"{step}: whether it keeps the order of accesses to '{name}' is too hard to prove"
+    elif violation.buffer is END.buffer and violation.first_values is None:
+        head = f"{step}: a check, which ends the call where it stands, would change its place"
     elif violation.first_values is None or violation.second_values is None:
         head = (
             f"{step}: two iterations may touch one element of '{name}', since an index depends "
@@ -328,6 +366,10 @@ def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleE
 
 def _why(violation: Violation) -> str:
     name = violation.buffer.name
+    if violation.buffer is END.buffer:
+        if isinstance(violation.first.leaf, Check):
+            return "the second must not run where this check fails"
+        return "it must have run where the second fails"
     if violation.first_access.writes and violation.second_access.writes:
         return f"both write one element of {name}"
     if violation.first_access.writes:
@@ -351,3 +393,14 @@ def _loops_of(root: Stmt) -> list[For]:
         for loop in site.loops:
             seen[loop] = None
     return list(seen)
+
+
+def refuse_checks(step: str, *stmts: Stmt) -> None:
+    """Refuse to move anything past a check: what stands before one runs, what follows does not."""
+    for stmt in stmts:
+        for site in sites(stmt):
+            if isinstance(site.leaf, Check):
+                raise ScheduleError(
+                    f"{step}: a check stands in the way, which ends the call where it stands\n"
+                    f"  {show(site.leaf).splitlines()[0].strip()}"
+                )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from tensorc.errors import ScheduleError, TensorcError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, Where, all_of, const, const_int
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Allocate, For, If, Program, Stmt, Store, block
+from tensorc.ir.stmt import Allocate, For, ForKind, If, Program, Stmt, Store, block
 from tensorc.ir.verify import SCOPES
 from tensorc.ir.walk import replace_buffers, written_buffers
+from tensorc.schedule.legality import carried_pair, refuse, refuse_checks
 from tensorc.schedule.region import (
     Box,
     is_covered,
@@ -26,6 +27,7 @@ from tensorc.schedule.tree import (
     find_buffer,
     fresh_name,
     in_range,
+    loops_on,
     path_to,
     replace_stmt,
     sites,
@@ -52,11 +54,13 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     unwritten, they are copied in first (loops `C.in0`...). Guards appear where the box may reach
     over the end of `name`.
 
-    Legal always: within an iteration the copy stands for the part, in the same order.
+    Legal within an iteration, where the copy stands for the part, in the same order; and in
+    parallel ones where what they copy back does not overlap.
 
     Raises:
         ScheduleError: nothing in the loop writes `name`; the box has no constant size (scope
-            "local").
+            "local"); a check inside could end the call before the copy back; a loop around is
+            parallel already, and two of its iterations would copy one element back.
     """
     step = f"cache_write({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
@@ -71,6 +75,7 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
             )
     if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
+    refuse_checks(step, loop)
     box = touched_box(loop.body, buffer, full_tiles=scope == "local")
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
@@ -83,7 +88,21 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
         body.insert(0, _copy(buffer, local, box, given, used, to_local=True))
     body.append(_copy(buffer, local, box, given, used, to_local=False))
     new = replace(loop, body=Allocate(local, block(body), loc=loop.loc))
-    return with_body(program, replace_stmt(program.body, loop, new))
+    result = with_body(program, replace_stmt(program.body, loop, new))
+    _refuse_races(step, result, new)
+    return result
+
+
+def _refuse_races(step: str, program: Program, loop: For) -> None:
+    """Refuse where copies of one part, more than what is written, meet in different threads."""
+    path = path_to(program.body, loop)
+    assert path is not None, "the loop stands in the program"
+    for outer in loops_on(path):
+        if outer.kind in (ForKind.SERIAL, ForKind.UNROLLED):
+            continue
+        violation = carried_pair(outer, around(program, outer))
+        if violation is not None:
+            raise refuse(step, violation, outer, f"{outer.var.name} runs {outer.kind.value}")
 
 
 def cache_read(

@@ -173,7 +173,7 @@ def _feeds_nothing(
     shared = {x.var for x in loops_on(path)}
     write = next(a for a in accesses(one.site.leaf) if a.writes and a.buffer is buffer)
     for reader in every:
-        for read in accesses(reader.leaf):
+        for read in (*accesses(reader.leaf), *control(reader)):
             if read.buffer is not buffer or (read.writes and not read.updates):
                 continue
             own = frozenset(v for s in (one.site, reader) for v in s.vars if v not in shared)

@@ -9,6 +9,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, cast, const_int, is_const
 from tensorc.ir.facts import facts, reads, writes
 from tensorc.ir.printer import show
+from tensorc.ir.sets import EMPTY, sample
 from tensorc.ir.stmt import (
     Allocate,
     Block,
@@ -23,7 +24,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import rewrite, substitute, written_buffers
-from tensorc.schedule.legality import accesses
+from tensorc.schedule.legality import TwoInstances, accesses, control
 from tensorc.schedule.region import Box, limits, rebase, touched_box
 from tensorc.schedule.tree import (
     Site,
@@ -228,10 +229,11 @@ def _only_used_in(program: Program, step: str, producer: _Producer, loop: For) -
     def is_other_use(stmt: For | If | Leaf) -> bool:
         found = facts(stmt)
         touches = producer.buffer in found.read or producer.buffer in found.written
-        return touches and not any(stmt is s for s in apart)
+        is_leaf = not isinstance(stmt, For | If)  # It may stand under a guard that reads.
+        return (touches or is_leaf) and not any(stmt is s for s in apart)
 
     for site in sites(program.body, is_other_use):
-        if any(a.buffer is producer.buffer for a in accesses(site.leaf)):
+        if any(a.buffer is producer.buffer for a in (*accesses(site.leaf), *control(site))):
             raise ScheduleError(
                 f"{step}: '{producer.buffer.name}' is used outside of loop {loop.var.name} too\n"
                 f"  {show(site.leaf).strip()}"
@@ -246,7 +248,7 @@ def _sources_unchanged(
         a.buffer
         for nest in producer.nests
         for s in sites(nest)
-        for a in accesses(s.leaf)
+        for a in (*accesses(s.leaf), *control(s))
         if not a.writes
     } - {producer.buffer}
     after = after_use
@@ -257,7 +259,7 @@ def _sources_unchanged(
         )
     if after is None:
         return
-    first, last = (sites(s)[-1].leaf for s in (producer.nests[-1], after))
+    first, last = sites(producer.nests[0])[0].leaf, sites(after)[-1].leaf
 
     def is_asked_about(stmt: For | If | Leaf) -> bool:
         found = facts(stmt)
@@ -276,37 +278,51 @@ def _sources_unchanged(
 
 
 def _same_element_update(site: Site, buffer: Buffer, producer: _Producer) -> bool:
-    """Whether the write happens in the very store that uses the producer's element, as it ends.
+    """Whether the write happens in the one store that uses the producer's element, as it ends.
 
     `W[i, j] = W[i, j] - D[i, j]` with `D[i, j]` made from `W[i, j]`: the value is read before the
-    store writes.
+    store writes. That store must be the last to use `D`, and write no element twice.
     """
-    if not isinstance(site.leaf, Store):
+    users = [s for s in producer.home.stmts if reads(s, producer.buffer)]
+    inside = sites(users[-1])
+    own = next((s for s in inside if s.leaf is site.leaf), None)
+    if own is None or not isinstance(own.leaf, Store):
         return False
-    used = [a.indices for a in accesses(site.leaf) if a.buffer is producer.buffer]
-    source = {
-        a.indices
-        for nest in producer.nests
-        for s in sites(nest)
-        for a in accesses(s.leaf)
-        if a.buffer is buffer and not a.writes
-    }
-    target = site.leaf.indices
-    plain = all(
-        len(u) == len(target) and all(x is y for x, y in zip(u, target, strict=True)) for u in used
+    for s in inside:
+        touched = [a for a in accesses(s.leaf) if a.buffer is producer.buffer and s is not own]
+        if touched or any(a.buffer is producer.buffer for a in control(s)):
+            return False
+    target = own.leaf.indices
+    used = [a.indices for a in accesses(own.leaf) if a.buffer is producer.buffer]
+    if not all(_identical(u, target) for u in used) or len(set(target)) != len(target):
+        return False
+    if not _writes_once(own, target):
+        return False
+    made = [s for nest in producer.nests for s in sites(nest)]
+    return all(
+        _identical(a.indices, s.leaf.indices)
+        for s in made
+        if isinstance(s.leaf, Store)
+        for other in made
+        for a in (*accesses(other.leaf), *control(other))
+        if a.buffer is buffer
     )
-    if not used or not plain or len(set(target)) != len(target):
-        return False
-    for nest in producer.nests:
-        for s in sites(nest):
-            leaf = s.leaf
-            if isinstance(leaf, Store) and any(
-                len(src) != len(leaf.indices)
-                or any(x is not y for x, y in zip(src, leaf.indices, strict=True))
-                for src in source
-            ):
-                return False
-    return True
+
+
+def _identical(one: tuple[Expr, ...], other: tuple[Expr, ...]) -> bool:
+    return len(one) == len(other) and all(x is y for x, y in zip(one, other, strict=True))
+
+
+def _writes_once(site: Site, target: tuple[Expr, ...]) -> bool:
+    """Whether no two instances of a store write one element."""
+    if not site.vars:
+        return True
+    encoder = TwoInstances(frozenset(site.vars))
+    pairs = [(encoder.var(v, 0), encoder.var(v, 1)) for v in site.vars]
+    known = [encoder.condition(c, True, copy) for copy in (0, 1) for c in site.domain()]
+    known += [f"{encoder.number(i, 0)} = {encoder.number(i, 1)}" for i in target]
+    apart = " or ".join(f"{a} != {b}" for a, b in pairs)
+    return sample(encoder.set_of(*known, f"({apart})")) == EMPTY
 
 
 def _shrunk(

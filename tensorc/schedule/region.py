@@ -23,7 +23,8 @@ from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Leaf, Node, Program, Role, Stmt, Store
 from tensorc.ir.walk import free_vars, rewrite, written_buffers
-from tensorc.schedule.legality import accesses, before_text
+from tensorc.schedule.digits import fills, mirrors
+from tensorc.schedule.legality import accesses, before_text, control
 from tensorc.schedule.tree import Site, around, path_to, sites
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def touched_box(
     """
     found: list[tuple[Site, tuple[Expr, ...]]] = []
     for site in sites(body):
-        own = [a for a in accesses(site.leaf) if a.buffer is buffer]
+        own = [a for a in (*accesses(site.leaf), *control(site)) if a.buffer is buffer]
         found.extend((site, a.indices) for a in own if a.writes or not written)
     if not found:
         return None
@@ -182,6 +183,10 @@ def is_covered(body: Stmt, buffer: Buffer, box: Box, given: Sequence[Expr]) -> b
 
     `given` is what holds around `body`.
     """
+    writers = _writers(sites(body), buffer)
+    for site in writers:
+        if fills(site, _place(site, buffer), box.lows, box.extents, buffer.shape):
+            return True
     encoder = Encoder()
     known = [encoder.condition(g) for g in given]
     points = []
@@ -190,17 +195,24 @@ def is_covered(body: Stmt, buffer: Buffer, box: Box, given: Sequence[Expr]) -> b
         points.append(p)
         known.append(f"{start} <= {p} < {start} + {encoder.number(extent)}")
         known.append(f"0 <= {p} < {encoder.number(size)}")
-    writes = [_written(s, buffer, points, encoder) for s in _writers(sites(body), buffer)]
+    writes = [_written(s, buffer, points, encoder) for s in writers]
     return always(encoder, known, writes)
 
 
 def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
-    """Whether each read of `buffer` inside `body` sees what `body` itself wrote there before."""
+    """Whether each read of `buffer` inside `body` sees what `body` itself wrote there before.
+
+    Reads by guards and loop ranges are not looked into: then it is not known.
+    """
     inside = sites(body)
     writers = _writers(inside, buffer)
+    if any(a.buffer is buffer for site in inside for a in control(site)):
+        return False
     for site in inside:
         for access in accesses(site.leaf):
             if access.buffer is not buffer or (access.writes and not access.updates):
+                continue
+            if any(mirrors(w, site, _place(w, buffer), access.indices) for w in writers):
                 continue
             encoder = Encoder()
             for var in site.vars:
@@ -277,6 +289,11 @@ def always(encoder: Encoder, known: list[str], cases: Sequence[str | None]) -> b
     return sample(encoder.set_of(*known, *missing)) == EMPTY
 
 
+def _place(writer: Site, buffer: Buffer) -> Indices:
+    """Where a leaf writes `buffer`."""
+    return next(a.indices for a in accesses(writer.leaf) if a.writes and a.buffer is buffer)
+
+
 def _written(
     site: Site, buffer: Buffer, points: list[str], outer: Encoder, reader: Site | None = None
 ) -> str | None:
@@ -284,14 +301,14 @@ def _written(
 
     None where that is not affine: then it counts as if it never wrote.
     """
-    access = next(a for a in accesses(site.leaf) if a.writes and a.buffer is buffer)
     inner = Encoder()
     own = {v: f"y{d}" for d, v in enumerate(site.vars)}
     inner.names = {(v, 0): name for v, name in own.items()}
     for key, name in outer.names.items():
         inner.names.setdefault(key, name)
     parts = [inner.condition(c) for c in site.domain()]
-    parts += [f"{inner.number(i)} = {p}" for i, p in zip(access.indices, points, strict=True)]
+    place = _place(site, buffer)
+    parts += [f"{inner.number(i)} = {p}" for i, p in zip(place, points, strict=True)]
     if reader is not None:
         parts.append(before_text(site.time, inner.number, reader.time, outer.number))
     foreign = [key for key in inner.names if key not in outer.names and key[0] not in own]

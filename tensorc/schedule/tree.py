@@ -144,17 +144,20 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
     """
     if not holds(root, thing):
         return None
-    path: list[Stmt] = []
-    while True:
+    path = [root]
+    while root is not thing:
+        if isinstance(root, Allocate):
+            if root.buffer is thing:
+                break
+            root = root.body
+        elif isinstance(root, For):
+            if root.var is thing:
+                break
+            root = root.body
+        else:
+            root = next(p for p in parts(root) if holds(p, thing))
         path.append(root)
-        if root is thing:
-            return tuple(path)
-        if isinstance(root, For) and root.var is thing:
-            return tuple(path)
-        if isinstance(root, Allocate) and root.buffer is thing:
-            return tuple(path)
-        inside = parts(root)
-        root = inside[0] if len(inside) == 1 else next(p for p in inside if holds(p, thing))
+    return tuple(path)
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
