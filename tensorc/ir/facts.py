@@ -28,6 +28,7 @@ class Facts:
         holds: the statements, the loops' variables, the buffers allocated.
         names: the names of those loops and buffers.
         written: the buffers written, in text order.
+        stages: the names of the buffers written.
         read: the buffers read, by guards and loop ranges too; an accumulation's own do not count.
         loads: of a leaf, its loads in text order; empty for others.
     """
@@ -35,6 +36,7 @@ class Facts:
     holds: frozenset[Thing]
     names: frozenset[str]
     written: tuple[Buffer, ...]
+    stages: frozenset[str]
     read: frozenset[Buffer]
     loads: tuple[Load, ...] = ()
 
@@ -114,13 +116,16 @@ def names_in(stmt: Stmt) -> set[str]:
 def _of_leaf(leaf: Leaf) -> Facts:
     found = tuple(dict.fromkeys(use for part in children(leaf) for use in loads(part)))
     read = frozenset(use.buffer for use in found)
-    return Facts(frozenset((leaf,)), frozenset(), written_buffers(leaf), read, found)
+    written = written_buffers(leaf)
+    stages = frozenset(b.name for b in written)
+    return Facts(frozenset((leaf,)), frozenset(), written, stages, read, found)
 
 
 def _of(stmt: For | If) -> Facts:
     held: set[Thing] = {stmt}
     names: set[str] = set()
     written: dict[Buffer, None] = {}
+    stages: set[str] = set()
     read: set[Buffer] = set()
     if isinstance(stmt, For):
         held.add(stmt.var)
@@ -147,5 +152,7 @@ def _of(stmt: For | If) -> Facts:
             held |= below.holds
             names |= below.names
             written.update(dict.fromkeys(below.written))
+            stages |= below.stages
             read |= below.read
-    return Facts(frozenset(held), frozenset(names), tuple(written), frozenset(read))
+    things = frozenset(held), frozenset(names)
+    return Facts(*things, tuple(written), frozenset(stages), frozenset(read))

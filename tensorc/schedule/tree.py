@@ -86,10 +86,10 @@ def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) ->
         time: Time,
         private: frozenset[Buffer],
     ) -> None:
-        if isinstance(stmt, Allocate):
-            own = private | {stmt.buffer} if loops else private
-            collect(stmt.body, loops, conds, time, own)
-        elif isinstance(stmt, Block):
+        while isinstance(stmt, Allocate):
+            private = private | {stmt.buffer} if loops else private
+            stmt = stmt.body
+        if isinstance(stmt, Block):
             for position, part in enumerate(stmt.stmts):
                 collect(part, loops, conds, (*time, position), private)
         elif where is not None and not where(stmt):
@@ -142,8 +142,6 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
 
     A variable stands for the loop that runs over it, a buffer for its allocation.
     """
-    if not holds(root, thing):
-        return None
     path = [root]
     while root is not thing:
         if isinstance(root, Allocate):
@@ -155,9 +153,27 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
                 break
             root = root.body
         else:
-            root = next(p for p in parts(root) if holds(p, thing))
+            below = _part_with(parts(root), thing)
+            if below is None:
+                return None
+            root = below
         path.append(root)
     return tuple(path)
+
+
+_found_at = 0  # Steps work on one nest for a while: its position is where the search begins.
+
+
+def _part_with(inside: tuple[Stmt, ...], thing: Thing) -> Stmt | None:
+    global _found_at
+    if _found_at < len(inside) and holds(inside[_found_at], thing):
+        return inside[_found_at]
+    for position, part in enumerate(inside):
+        if holds(part, thing):
+            if len(inside) > 8:
+                _found_at = position
+            return part
+    return None
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
@@ -252,7 +268,7 @@ def stage_sites(program: Program, name: str) -> list[Site]:
     """The leaves that write the buffer called `name`."""
 
     def is_wanted(stmt: For | If | Leaf) -> bool:
-        return any(b.name == name for b in facts(stmt).written)
+        return name in facts(stmt).stages
 
     return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
 
