@@ -1,0 +1,63 @@
+"""The automatic schedule for CPUs: a trace chosen by rule from each nest's shape and the target.
+
+Temporaries that are cheaper to compute again are inlined. A contraction is tiled in registers, and
+what is computed from its elements moves into the tile. Other nests over the same rows become one,
+row by row; then an element-wise loop runs in lanes, and a reduction keeps several partial results.
+Large nests run their outer loop on threads.
+
+Steps are only asked for, never forced: where one is refused, the nest stays as it was before it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.ir.stmt import Accumulate, Check, Program
+from tensorc.schedule.auto.cost import extent_of, lanes_of
+from tensorc.schedule.auto.inlining import inline_all
+from tensorc.schedule.auto.products import product_of, tile_product
+from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
+from tensorc.schedule.auto.rows import join_rows
+from tensorc.schedule.auto.steps import attempt, is_scheduled, run_on_threads, vectors
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.tree import stage_sites
+
+if TYPE_CHECKING:
+    from tensorc.target import Target
+
+
+def auto_schedule(program: Program, target: Target) -> Schedule:
+    """A legal schedule of `program` for `target`, as a trace that can be printed and edited."""
+    s = Schedule(program)
+    inline_all(s)
+    for stage in s.stages:
+        if product_of(s, stage) is not None:
+            attempt(s, partial(tile_product, s, stage, target))
+    join_rows(s, lambda stage: product_of(s, stage) is not None)
+    for stage in s.stages:
+        attempt(s, partial(_in_lanes, s, stage, target))
+    run_on_threads(s)
+    return s
+
+
+def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
+    found = stage_sites(s.program, stage)
+    if is_scheduled(found):
+        return
+    (*_, last) = found
+    if isinstance(last.leaf, Check) or not last.loops:
+        return
+    if not isinstance(last.leaf, Accumulate):
+        inner = last.loops[-1]
+        if extent_of(inner) > 1:
+            vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
+        return
+    if reads_rows(last):
+        parts = [stage]
+        if attempt(s, partial(of_everything, s, stage)):
+            parts = [x for x in s.stages if x.startswith(stage)]
+        for part in parts:
+            attempt(s, partial(along_rows, s, part, target))
+    else:
+        attempt(s, partial(down_columns, s, stage, target))

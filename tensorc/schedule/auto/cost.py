@@ -1,0 +1,168 @@
+"""What the automatic schedule knows of costs: of values, of loops, of a machine's registers.
+
+The numbers are rules of thumb for the choice between schedules, measured on Zen 3; none decides
+whether a step is legal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from tensorc.ir.affine import coefficient
+from tensorc.ir.expr import (
+    Binary,
+    Call,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Unary,
+    Var,
+    Where,
+    const_int,
+)
+from tensorc.ir.facts import leaf_loads
+from tensorc.ir.stmt import Accumulate, Store
+from tensorc.ir.walk import loads, walk, written_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tensorc.ir.stmt import For
+    from tensorc.schedule.tree import Site
+    from tensorc.target import Target
+
+PARALLEL_WORK = 32 * 1024  # Scalar operations below which a nest stays on one thread.
+MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
+SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
+CHEAP_CALLS = (
+    "abs",
+    "sign",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "fma",
+    "stop_gradient",
+    "bitcast",
+    "sqrt",
+)
+
+
+def cost_of(value: Expr) -> int:
+    """How much an element costs, beside its loads: 0 for a plain copy, 20 for a transcendental."""
+    total = 0
+    for node in walk(value):
+        match node:
+            case Const() | Var() | Load():
+                if isinstance(node, Load) and any(loads(i) for i in node.indices):
+                    total += 2
+            case Call(name, _, _) if name not in CHEAP_CALLS:
+                total += 20
+            case Where():
+                total += 1
+            case Unary() | Binary() | Compare() | Cast() | Call() | Select():
+                total += 0 if node.dtype.is_int else 1
+            case _:
+                pass
+    return total
+
+
+def work_of(found: Iterable[Site]) -> int:
+    """The scalar operations of some leaves, roughly."""
+    total = 0
+    for site in found:
+        each = cost_of(site.leaf.value) if isinstance(site.leaf, Store) else 1
+        total += max(1, each) * iterations(site.loops)
+    return total
+
+
+def iterations(loops: Iterable[For]) -> int:
+    """How often the innermost of nested loops runs."""
+    return prod(extent_of(x) for x in loops)
+
+
+def extent_of(loop: For) -> int:
+    """A loop's extent; `SYMBOLIC` for one that is not constant."""
+    n = const_int(loop.extent)
+    return SYMBOLIC if n is None else n
+
+
+def lanes_of(site: Site, target: Target) -> int:
+    """How many lanes a register holds of the widest type that the statement computes in."""
+    sizes = [x.dtype.bytes for x in leaf_loads(site.leaf) if x.dtype.is_float]
+    sizes += [b.dtype.bytes for b in written_buffers(site.leaf)]
+    return max(1, target.vector_bytes // max(sizes, default=4))
+
+
+def stride(use: Load, var: Var) -> int | None:
+    """The step in elements between neighbours along `var`: 0, 1, or None for anything else."""
+    strides = [coefficient(i, var) for i in use.indices]
+    if any(c is None for c in strides):
+        return None
+    numbers = [const_int(c) for c in strides if c is not None]
+    if all(n == 0 for n in numbers):
+        return 0
+    return 1 if numbers[-1] == 1 and all(n == 0 for n in numbers[:-1]) else None
+
+
+def is_index(index: Expr, var: Var) -> bool:
+    """Whether `index` steps by 1 with `var`."""
+    c = coefficient(index, var)
+    return c is not None and const_int(c) == 1
+
+
+def depends(indices: Sequence[Expr], var: Var) -> bool:
+    """Whether an index depends on `var`."""
+    return any(n is var for i in indices for n in walk(i))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile of accumulators: rows, and vector registers in a row."""
+
+    rows: int
+    vectors: int
+
+
+# Tiles that leave registers for their operands: of 32 registers, of 16.
+TILES_32 = tuple(Tile(*t) for t in ((12, 2), (8, 3), (8, 2), (6, 2), (4, 2), (24, 1), (12, 1)))
+TILES_16 = tuple(Tile(*t) for t in ((6, 2), (5, 2), (4, 2), (4, 3), (12, 1), (8, 1)))
+TAIL = 4  # How many times slower a guarded row at the edge is, roughly.
+LATENCY = 4  # Cycles until the result of a multiply-add may be added to; two start in each.
+
+
+def best_tile(m: int, n: int, lanes: int, registers: int, *, padded: bool) -> Tile:
+    """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full."""
+    choices = TILES_32 if registers >= 32 else TILES_16
+    best = max(choices, key=lambda t: efficiency(t, m, n, lanes, registers, padded=padded))
+    return Tile(best.rows, max(1, min(best.vectors, -(-n // lanes))))
+
+
+def efficiency(tile: Tile, m: int, n: int, lanes: int, registers: int, *, padded: bool) -> float:
+    """The share of the peak that a tile can reach, by rule: measured on Zen 3, see benchmarks.
+
+    A step of the reduction takes as long as its multiply-adds, its loads or the latency of one; a
+    few accumulators more leave it some slack. Lanes beyond the edge are lost; rows at the edge are
+    slow; masked lanes need registers for their blends.
+    """
+    mr, nv = tile.rows, tile.vectors
+    width = nv * lanes
+    useful = m * n / ((-(-m // mr) * mr) * (-(-n // width) * width))
+    tail = 1 + TAIL * (m % mr) / m
+    spills = n % width and not padded and mr * nv > registers // 2
+    busy = mr * nv / 2
+    step = max(busy, (mr + nv) / 2, LATENCY)
+    return busy / step * (1 - 0.5 / (mr * nv)) * useful * (0.8 if spills else 1.0) / tail
+
+
+def is_sum(site: Site) -> bool:
+    """Whether a leaf folds values into one buffer."""
+    return isinstance(site.leaf, Accumulate) and len(site.leaf.buffers) == 1

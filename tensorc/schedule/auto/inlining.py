@@ -1,0 +1,54 @@
+"""Which temporaries are computed again at each use, in place of being stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.ir.expr import Var
+from tensorc.ir.facts import facts, leaf_loads
+from tensorc.ir.stmt import Allocate, Store
+from tensorc.ir.walk import walk, walk_stmts, written_buffers
+from tensorc.schedule.auto.cost import MAX_INLINE, cost_of, iterations
+from tensorc.schedule.auto.steps import attempt
+from tensorc.schedule.tree import sites
+
+if TYPE_CHECKING:
+    from tensorc.ir.expr import Buffer, Load
+    from tensorc.ir.stmt import For, If, Leaf, Program
+    from tensorc.schedule.schedule import Schedule
+    from tensorc.schedule.tree import Site
+
+
+def inline_all(s: Schedule) -> None:
+    """Inline every temporary for which that saves work."""
+    allocated = [x.buffer for x in walk_stmts(s.program.body) if isinstance(x, Allocate)]
+    for buffer in allocated:
+        if _worth_inlining(s.program, buffer):
+            attempt(s, partial(s.inline, buffer.name))
+
+
+def _worth_inlining(program: Program, buffer: Buffer) -> bool:
+    """One element-wise store whose recomputation costs no more than storing and loading it."""
+
+    def touches(stmt: For | If | Leaf) -> bool:
+        found = facts(stmt)
+        return buffer in found.read or buffer in found.written
+
+    found = sites(program.body, touches)
+    writers = [x for x in found if buffer in written_buffers(x.leaf)]
+    uses = [(x, use) for x in found for use in leaf_loads(x.leaf) if use.buffer is buffer]
+    if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not uses:
+        return False
+    cost = cost_of(writers[0].leaf.value)
+    if cost == 0:
+        return True
+    if cost > MAX_INLINE or max(_repeats(site, use) for site, use in uses) > 1:
+        return False
+    return len(uses) == 1 or cost * (len(uses) - 1) <= 2 * len(uses)
+
+
+def _repeats(site: Site, use: Load) -> int:
+    """How often one element is read by this use: the loops that its index does not depend on."""
+    used = {n for i in use.indices for n in walk(i) if isinstance(n, Var)}
+    return iterations(x for x in site.loops if x.var not in used)

@@ -1,0 +1,196 @@
+"""Contractions: a tile of the result stays in registers while the reduced axes run outside of it.
+
+The axis along which the result is contiguous runs in lanes, a second axis that reuses the lanes'
+operand is unrolled. An operand that row tiles share is packed in panels; lanes beyond its edge are
+padded with zeros. What is computed from the result element by element moves into its tile: a bias,
+an activation, the optimizer's update of a weight from its gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING
+
+from tensorc.ir.expr import const_int
+from tensorc.ir.facts import facts, leaf_loads, nests
+from tensorc.ir.stmt import Accumulate, For, Store
+from tensorc.ir.walk import written_buffers
+from tensorc.schedule.auto.cost import (
+    SYMBOLIC,
+    best_tile,
+    depends,
+    extent_of,
+    is_index,
+    stride,
+)
+from tensorc.schedule.auto.steps import attempt, extent_in, finish_tile, is_scheduled
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.tree import path_to, sites, stage_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.ir.expr import Load
+    from tensorc.target import Target
+
+PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.
+PACK_STRIDE = 256  # Elements between rows of an operand above which its panel is packed.
+PAD_REUSE = 8  # Row tiles that must share a padded panel for the copy to pay.
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A contraction's loops: those that choose the element, and those that are summed over.
+
+    `lane` is the axis along which the result is contiguous; `rows` another, on which the operand
+    along `lane` does not depend.
+    """
+
+    leaf: Accumulate
+    spatial: tuple[For, ...]
+    reduced: tuple[For, ...]
+    lane: For
+    rows: For
+
+
+def product_of(s: Schedule, stage: str) -> Product | None:
+    """The contraction that computes `stage`, if it stands in plain loops and reuses operands."""
+    found = stage_sites(s.program, stage)
+    updates = [x for x in found if isinstance(x.leaf, Accumulate)]
+    inits = [x for x in found if isinstance(x.leaf, Store)]
+    if len(updates) != 1 or not inits or is_scheduled(found):
+        return None
+    (update,) = updates
+    spatial = inits[0].loops
+    if any(a is not b for a, b in zip(spatial, update.loops, strict=False)):
+        return None
+    leaf = update.leaf
+    assert isinstance(leaf, Accumulate)
+    if not leaf.indices or len(leaf.buffers) != 1:
+        return None
+    lane = next((x for x in spatial if x.var is leaf.indices[-1] and extent_of(x) > 1), None)
+    reduced = update.loops[len(spatial) :]
+    if lane is None or not reduced:
+        return None
+    uses = leaf_loads(leaf)
+    for loop in reversed(spatial):
+        reused = any(stride(u, loop.var) == 0 and stride(u, lane.var) != 0 for u in uses)
+        if loop is not lane and extent_of(loop) > 1 and reused:
+            return Product(leaf, spatial, reduced, lane, loop)
+    return None
+
+
+def tile_product(s: Schedule, stage: str, target: Target) -> None:
+    """Tile a contraction in registers, with its operand packed and its consumers in the tile.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    product = product_of(s, stage)
+    if product is None:
+        return
+    lane, rows = product.lane, product.rows
+    lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in product.leaf.buffers))
+    m, n = extent_of(rows), extent_of(lane)
+    shared = _shared_operand(product)
+    tile = best_tile(m, n, lanes, target.vector_registers, padded=True)
+    pad = n % (tile.vectors * lanes) != 0 and shared is not None and m >= PAD_REUSE * tile.rows
+    if not pad:
+        tile = best_tile(m, n, lanes, target.vector_registers, padded=False)
+    before = [Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)]
+    row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
+    lane_outer, column = _cut(s, Loop(s, stage, lane.var), tile.vectors * lanes, always=pad)
+    outer = [*before, *lane_outer, *row_outer]
+    inner = [row_inner, column]
+    if extent_in(s, column) > lanes:
+        inner = [row_inner, *s.split(column, lanes)]
+    s.reorder(*outer, *inner)  # The initialisation moves along, in the innermost loop.
+    s.reorder(*(Loop(s, stage, x.var) for x in product.reduced), *inner)
+    if not outer:
+        return
+    if shared is not None and len(outer) > 1:
+        _pack(s, shared, product, outer[-2], tile.rows, padded=pad)
+    s.cache_write(stage, outer[-1])
+    if pad:
+        _relax(s, outer[-1])
+    _consume(s, stage, product, outer[-1])
+    finish_tile(s, outer[-1].var, lanes)
+
+
+def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple[list[Loop], Loop]:
+    """Split by `factor`, or take the whole loop inside where it is no longer than that."""
+    extent = const_int(s.extent(loop))
+    if extent is not None and extent <= factor and not (always and extent < factor):
+        return [], loop
+    outer, inner = s.split(loop, factor)
+    return [outer], inner
+
+
+def _shared_operand(product: Product) -> Load | None:
+    """The operand along the lanes that row tiles share, where it is the only read of its buffer."""
+    uses = leaf_loads(product.leaf)
+    for use in uses:
+        if sum(u.buffer is use.buffer for u in uses) > 1 or stride(use, product.rows.var) != 0:
+            continue
+        dims = [i for i in use.indices if depends([i], product.lane.var)]
+        if len(dims) == 1 and is_index(dims[0], product.lane.var):
+            return use
+    return None
+
+
+def _pack(s: Schedule, use: Load, product: Product, at: Loop, mr: int, *, padded: bool) -> None:
+    """Copy the operand that a lane tile shares among its row tiles into one panel."""
+    lane = product.lane
+    if -(-extent_of(product.rows) // mr) < PACK_REUSE:
+        return
+    d = next(i for i, x in enumerate(use.indices) if depends([x], lane.var))
+    elements = prod(const_int(n) or SYMBOLIC for n in use.buffer.shape[d + 1 :])
+    far = d + 1 < use.buffer.ndim or extent_of(lane) >= PACK_STRIDE
+    if elements == 1 and not far and not padded:
+        return
+    order = [*(x for x in range(use.buffer.ndim) if x != d), d]
+    given = None if d == use.buffer.ndim - 1 else order
+    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None))
+
+
+def _packed(
+    s: Schedule, use: Load, at: Loop, order: Sequence[int] | None, pad: float | None
+) -> None:
+    panel = s.cache_read(use.buffer.name, at, order=order, pad=pad)
+    last = panel.loops[-1]
+    if order is None and pad is None and const_int(s.extent(last)) is not None:
+        s.vectorize(last)
+
+
+def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
+    """Move the element-wise nests that use the result, or what came of it, into the tile."""
+    made = {stage}
+    extents = sorted(extent_of(x) for x in product.spatial)
+    for nest in list(nests(s.program.body)):
+        if not isinstance(nest, For):
+            continue
+        inside = sites(nest)
+        (*_, last) = inside
+        if len(inside) != 1 or not isinstance(last.leaf, Store) or is_scheduled(inside):
+            continue
+        reads = {b.name for b in facts(nest).read}
+        name = last.leaf.buffer.name
+        alike = sorted(extent_of(x) for x in last.loops) == extents
+        if made & reads and alike and attempt(s, partial(s.reverse_compute_at, name, at)):
+            made.add(name)
+
+
+def _relax(s: Schedule, around: Loop) -> None:
+    """Compute lanes beyond the edge too, where only the tile's own storage holds them."""
+    path = path_to(s.program.body, around.var)
+    assert path is not None, "the tile's loop stands in the program"
+    for site in sites(path[-1]):
+        leaf = site.leaf
+        if not site.conds or not (isinstance(leaf, Store | Accumulate)):
+            continue
+        for loop in site.loops:
+            name = written_buffers(leaf)[0].name
+            if any(depends([c], loop.var) for c in site.conds):
+                attempt(s, partial(s.relax_guard, name, Loop(s, name, loop.var)))

@@ -1,0 +1,161 @@
+"""Reductions without a tile of reuse: along rows in lanes, down columns, of everything."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.ir.expr import const_int
+from tensorc.ir.facts import leaf_loads
+from tensorc.ir.stmt import Accumulate
+from tensorc.schedule.auto.cost import (
+    depends,
+    extent_of,
+    is_sum,
+    iterations,
+    lanes_of,
+    stride,
+)
+from tensorc.schedule.auto.steps import attempt, finish_tile, vectors
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.tree import Site, stage_sites
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import For
+    from tensorc.target import Target
+
+VECTORS = 4  # Registers of partial results: their additions hide each other's latency.
+COLUMN_VECTORS = 8  # The same where each register is a part of the result.
+ROW_BYTES = 4096  # A row's part that is worth reading in one go, from beyond the cache.
+CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
+CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
+
+
+def along_rows(s: Schedule, stage: str, target: Target) -> None:
+    """Fold neighbours of a row into lanes that have a partial result each.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    site = _accumulation(s, stage)
+    if site is None:
+        return
+    loop = _contiguous(site)
+    lanes = lanes_of(site, target)
+    if loop is None or lanes < 2 or extent_of(loop) < 2 * lanes:
+        return
+    if site.loops[-1] is not loop:
+        return
+    wide = VECTORS * lanes if extent_of(loop) >= 2 * VECTORS * lanes else lanes
+    _outer, inner = s.split(Loop(s, stage, loop.var), wide)
+    partials, fold = _factored(s, stage, inner)
+    for part in _loops_of(s, partials, wide):
+        vectors(s, part, lanes)
+    if wide > lanes:
+        _, inner = s.split(fold, lanes)
+        last, fold = _factored(s, stage, inner)
+        for part in _loops_of(s, last, lanes):
+            s.vectorize(part)
+        for part in _loops_of(s, last, wide // lanes):
+            s.unroll(part)
+    s.unroll(fold)
+
+
+def _factored(s: Schedule, stage: str, loop: Loop) -> tuple[str, Loop]:
+    """Partial results for each iteration of `loop`: their stage, and the loop that folds them."""
+    before, name = set(s.stages), loop.name
+    s.rfactor(loop)
+    (made,) = set(s.stages) - before
+    return made, s.loops(stage)[-1] if s.loops(stage) else s.loop(stage, f"{name}.fold")
+
+
+def _loops_of(s: Schedule, stage: str, extent: int) -> list[Loop]:
+    """The loops around a stage's statements that have the given extent and index it."""
+    found: dict[object, Loop] = {}
+    for site in stage_sites(s.program, stage):
+        for loop in site.loops:
+            own = const_int(loop.extent) == extent
+            if own and (depends(site.leaf.indices, loop.var) or extent <= VECTORS):  # type: ignore[union-attr]
+                found[loop.var] = Loop(s, stage, loop.var)
+    return list(found.values())
+
+
+def _accumulation(s: Schedule, stage: str) -> Site | None:
+    """The one statement that folds values into `stage`."""
+    found = [x for x in stage_sites(s.program, stage) if isinstance(x.leaf, Accumulate)]
+    return found[0] if len(found) == 1 and is_sum(found[0]) else None
+
+
+def _contiguous(site: Site) -> For | None:
+    """A reduced loop along which every operand is contiguous, or does not move at all."""
+    assert isinstance(site.leaf, Accumulate)
+    for loop in reversed(site.loops):
+        if depends(site.leaf.indices, loop.var):
+            continue
+        steps = [stride(use, loop.var) for use in leaf_loads(site.leaf)]
+        if 1 in steps and None not in steps:
+            return loop
+    return None
+
+
+def reads_rows(site: Site) -> bool:
+    """Whether the innermost loop reduces contiguous neighbours."""
+    return bool(site.loops) and is_sum(site) and _contiguous(site) is site.loops[-1]
+
+
+def of_everything(s: Schedule, stage: str) -> None:
+    """Cut a reduction to one element in parts, each with a partial result, for threads.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    site = _accumulation(s, stage)
+    if site is None or any(depends(site.leaf.indices, x.var) for x in site.loops):  # type: ignore[union-attr]
+        return
+    if len(site.loops) > 1:
+        loop = Loop(s, stage, site.loops[0].var)
+    elif site.loops and extent_of(site.loops[0]) >= 4 * CHUNK:
+        loop, _ = s.split(Loop(s, stage, site.loops[0].var), CHUNK)
+    else:
+        return
+    partials, _ = _factored(s, stage, loop)
+    # One nest for each part: an initialisation, then its sum.
+    first = stage_sites(s.program, partials)[0]
+    if len(first.loops) == 1:
+        s.fuse_with(Loop(s, partials, first.loops[0].var), Loop(s, partials, loop.var))
+
+
+def down_columns(s: Schedule, stage: str, target: Target) -> None:
+    """Keep a part of the result in registers or the nearest cache, and add row after row to it.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    found = stage_sites(s.program, stage)
+    site = _accumulation(s, stage)
+    if site is None or len(found) != 2:
+        return
+    assert isinstance(site.leaf, Accumulate)
+    spatial = [x for x in site.loops if depends(site.leaf.indices, x.var)]
+    reduced = [x for x in site.loops if x not in spatial]
+    if not spatial or not reduced or site.loops[: len(spatial)] != tuple(spatial):
+        return
+    lane = spatial[-1]
+    if any(stride(use, lane.var) is None for use in leaf_loads(site.leaf)):
+        return
+    lanes = lanes_of(site, target)
+    far = iterations(site.loops) * site.leaf.buffers[0].dtype.bytes > CACHE_BYTES
+    wide = ROW_BYTES // site.leaf.buffers[0].dtype.bytes if far else COLUMN_VECTORS * lanes
+    column = Loop(s, stage, lane.var)
+    outer = [Loop(s, stage, x.var) for x in spatial[:-1]]
+    if extent_of(lane) > wide:
+        tile, column = s.split(column, wide)
+        outer.append(tile)
+    inner = [Loop(s, stage, x.var) for x in reduced]
+    s.reorder(*inner, column)
+    if outer:
+        s.cache_write(stage, outer[-1])
+        finish_tile(s, outer[-1].var, lanes)
+        return
+    for x in stage_sites(s.program, stage):
+        attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))

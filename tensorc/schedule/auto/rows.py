@@ -1,0 +1,94 @@
+"""Nests that go through the same rows, one after the other, as one nest: row by row.
+
+A softmax is five of them: the greatest of a row, the exponentials, their sum... Together they read
+each row once and keep what is between in the nearest cache.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.ir.expr import const_int
+from tensorc.ir.facts import facts, nests
+from tensorc.ir.stmt import Accumulate, Check, For, ForKind
+from tensorc.schedule.auto.cost import depends, extent_of
+from tensorc.schedule.auto.reductions import reads_rows
+from tensorc.schedule.auto.steps import attempt
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.tree import sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.ir.expr import Var
+    from tensorc.schedule.tree import Site
+
+ROW_LIMIT = 16 * 1024  # Elements of a row beyond which a temporary row leaves the nearest cache.
+
+
+def join_rows(s: Schedule, is_apart: Callable[[str], bool]) -> None:
+    """Move each nest into the one before that computes the rows it reads, where that is legal.
+
+    `is_apart` names stages that are scheduled on their own.
+    """
+    heads: list[tuple[Var, str]] = []  # A loop over rows, and a stage that it computes.
+    for nest in list(nests(s.program.body)):
+        stage = _stage(nest)
+        if stage is None or is_apart(stage):
+            continue
+        moved = any(_joined(s, stage, nest, *head) for head in reversed(heads))
+        if not moved:
+            row = _row_loop(nest)
+            if row is not None:
+                heads.append((row.var, stage))
+
+
+def _joined(s: Schedule, stage: str, nest: object, row: Var, first: str) -> bool:
+    """Whether `stage` could be moved into the loop `row`, which computes `first`."""
+    assert isinstance(nest, For)
+    return attempt(s, partial(s.reverse_compute_at, stage, Loop(s, first, row)))
+
+
+def _stage(nest: object) -> str | None:
+    """What a nest of plain loops computes, if it is one thing."""
+    if not isinstance(nest, For):
+        return None
+    names = [b.name for b in facts(nest).written]
+    inside = sites(nest)
+    plain = all(x.kind is ForKind.SERIAL for site in inside for x in site.loops)
+    if len(names) != 1 or not plain or any(isinstance(x.leaf, Check) for x in inside):
+        return None
+    sums = [x for x in inside if isinstance(x.leaf, Accumulate)]
+    return names[0] if all(reads_rows(x) for x in sums) else None
+
+
+def _row_loop(nest: object) -> For | None:
+    """The innermost loop over rows: all inside of it computes one row."""
+    assert isinstance(nest, For)
+    inside = sites(nest)
+    last = inside[-1]
+    spatial = _spatial(last)
+    if not spatial:
+        return None
+    if not isinstance(last.leaf, Accumulate):
+        wide = [x for x in spatial if const_int(x.extent) != 1]
+        spatial = spatial[: spatial.index(wide[-1])] if wide else []
+    else:
+        spatial = [x for x in spatial if const_int(x.extent) != 1]
+    inner = 1
+    for x in last.loops:
+        if x not in spatial:
+            inner *= extent_of(x)
+    return spatial[-1] if spatial and inner <= ROW_LIMIT else None
+
+
+def _spatial(site: Site) -> list[For]:
+    """The loops that choose the element, from the outermost on, up to the first that does not."""
+    found: list[For] = []
+    assert not isinstance(site.leaf, Check), "a stage is written by stores"
+    for loop in site.loops:
+        if not depends(site.leaf.indices, loop.var) and const_int(loop.extent) != 1:
+            break
+        found.append(loop)
+    return found
