@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 
-PARALLEL_WORK = 32 * 1024  # Scalar operations below which a nest stays on one thread.
+PARALLEL_WORK = 256 * 1024  # Work below which a nest stays on one thread: some 10 us.
+MEMORY_WORK = 8  # What an element costs that is loaded and stored, beside its arithmetic.
 MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
 CHEAP_CALLS = (
@@ -76,11 +77,11 @@ def cost_of(value: Expr) -> int:
 
 
 def work_of(found: Iterable[Site]) -> int:
-    """The scalar operations of some leaves, roughly."""
+    """The work of some leaves, in multiply-adds of a contraction, roughly."""
     total = 0
     for site in found:
-        each = cost_of(site.leaf.value) if isinstance(site.leaf, Store) else 1
-        total += max(1, each) * iterations(site.loops)
+        each = MEMORY_WORK + cost_of(site.leaf.value) if isinstance(site.leaf, Store) else 1
+        total += each * iterations(site.loops)
     return total
 
 
@@ -133,34 +134,49 @@ class Tile:
 
 
 # Tiles that leave registers for their operands: of 32 registers, of 16.
-TILES_32 = tuple(Tile(*t) for t in ((12, 2), (8, 3), (8, 2), (6, 2), (4, 2), (24, 1), (12, 1)))
-TILES_16 = tuple(Tile(*t) for t in ((6, 2), (5, 2), (4, 2), (4, 3), (12, 1), (8, 1)))
-TAIL = 4  # How many times slower a guarded row at the edge is, roughly.
+TILES_32 = tuple(Tile(*t) for t in ((12, 2), (8, 3), (8, 2), (6, 2), (4, 2)))
+TILES_16 = tuple(Tile(*t) for t in ((6, 2), (5, 2), (4, 2)))
 LATENCY = 4  # Cycles until the result of a multiply-add may be added to; two start in each.
+BROADCAST = 1.7  # What a broadcast of a row's element costs, in loads; two loads start in a cycle.
+MASKED = 0.8  # The speed that is left where blends of masked lanes take registers.
 
 
 def best_tile(m: int, n: int, lanes: int, registers: int, *, padded: bool) -> Tile:
     """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full."""
     choices = TILES_32 if registers >= 32 else TILES_16
-    best = max(choices, key=lambda t: efficiency(t, m, n, lanes, registers, padded=padded))
+    best = min(choices, key=lambda t: time_of(t, m, n, lanes, registers, padded=padded))
     return Tile(best.rows, max(1, min(best.vectors, -(-n // lanes))))
 
 
-def efficiency(tile: Tile, m: int, n: int, lanes: int, registers: int, *, padded: bool) -> float:
-    """The share of the peak that a tile can reach, by rule: measured on Zen 3, see benchmarks.
+def time_of(tile: Tile, m: int, n: int, lanes: int, registers: int, *, padded: bool) -> float:
+    """The time for a result of `m` x `n`, one step of its reduction, by rule; 1 is the peak's.
+
+    What is beyond a full tile at an edge is a smaller tile; in columns a full one where `padded`.
+    Measured on Zen 3, see benchmarks.
+    """
+    rows = [(tile.rows, m // tile.rows), (m % tile.rows, 1)]
+    width = tile.vectors * lanes
+    rest = tile.vectors if padded else -(-(n % width) // lanes)
+    columns = [(tile.vectors, n // width), (rest, 1 if n % width else 0)]
+    total = sum(
+        a * b * mr * nv * lanes / _speed(mr, nv)
+        for mr, a in rows
+        for nv, b in columns
+        if mr * a * b
+    )
+    spills = n % lanes and not padded and tile.rows * tile.vectors > registers // 2
+    return total / (MASKED if spills else 1.0)
+
+
+def _speed(mr: int, nv: int) -> float:
+    """The share of the peak at which a tile runs.
 
     A step of the reduction takes as long as its multiply-adds, its loads or the latency of one; a
-    few accumulators more leave it some slack. Lanes beyond the edge are lost; rows at the edge are
-    slow; masked lanes need registers for their blends.
+    few accumulators more leave it some slack.
     """
-    mr, nv = tile.rows, tile.vectors
-    width = nv * lanes
-    useful = m * n / ((-(-m // mr) * mr) * (-(-n // width) * width))
-    tail = 1 + TAIL * (m % mr) / m
-    spills = n % width and not padded and mr * nv > registers // 2
     busy = mr * nv / 2
-    step = max(busy, (mr + nv) / 2, LATENCY)
-    return busy / step * (1 - 0.5 / (mr * nv)) * useful * (0.8 if spills else 1.0) / tail
+    step = max(busy, (BROADCAST * mr + nv) / 2, LATENCY)
+    return busy / step * (1 - 0.5 / (mr * nv + 1))
 
 
 def is_sum(site: Site) -> bool:

@@ -32,12 +32,15 @@ from tensorc.schedule.tree import path_to, sites, stage_sites
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tensorc.ir.expr import Load
+    from tensorc.ir.expr import Buffer, Load
     from tensorc.target import Target
 
 PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.
-PACK_STRIDE = 256  # Elements between rows of an operand above which its panel is packed.
-PAD_REUSE = 8  # Row tiles that must share a padded panel for the copy to pay.
+PACK_STRIDE = 32  # Elements between rows of an operand above which its panel is packed.
+# What is read beside a tile comes in short parts of rows that lie far apart: only from near caches
+# is that no slower than a pass of its own along the rows.
+NEAR_BYTES = 1024 * 1024
+PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,8 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in product.leaf.buffers))
     m, n = extent_of(rows), extent_of(lane)
     shared = _shared_operand(product)
-    tile = best_tile(m, n, lanes, target.vector_registers, padded=True)
-    pad = n % (tile.vectors * lanes) != 0 and shared is not None and m >= PAD_REUSE * tile.rows
-    if not pad:
-        tile = best_tile(m, n, lanes, target.vector_registers, padded=False)
+    pad = n % lanes != 0 and shared is not None and m >= PAD_ROWS
+    tile = best_tile(m, n, lanes, target.vector_registers, padded=pad)
     before = [Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)]
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
     lane_outer, column = _cut(s, Loop(s, stage, lane.var), tile.vectors * lanes, always=pad)
@@ -175,11 +176,16 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
         (*_, last) = inside
         if len(inside) != 1 or not isinstance(last.leaf, Store) or is_scheduled(inside):
             continue
-        reads = {b.name for b in facts(nest).read}
-        name = last.leaf.buffer.name
+        name, reads = last.leaf.buffer.name, facts(nest).read
         alike = sorted(extent_of(x) for x in last.loops) == extents
-        if made & reads and alike and attempt(s, partial(s.reverse_compute_at, name, at)):
+        near = all(b.name in made or _bytes(b) <= NEAR_BYTES for b in reads)
+        uses = any(b.name in made for b in reads)
+        if near and alike and uses and attempt(s, partial(s.reverse_compute_at, name, at)):
             made.add(name)
+
+
+def _bytes(buffer: Buffer) -> int:
+    return prod(const_int(n) or SYMBOLIC for n in buffer.shape) * buffer.dtype.bytes
 
 
 def _relax(s: Schedule, around: Loop) -> None:

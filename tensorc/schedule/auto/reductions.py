@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VECTORS = 4  # Registers of partial results: their additions hide each other's latency.
 COLUMN_VECTORS = 8  # The same where each register is a part of the result.
-ROW_BYTES = 4096  # A row's part that is worth reading in one go, from beyond the cache.
+ROW_BYTES = 16 * 1024  # The most of a row of results that stays in the nearest cache.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
 CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
 
@@ -145,7 +145,11 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
         return
     lanes = lanes_of(site, target)
     far = iterations(site.loops) * site.leaf.buffers[0].dtype.bytes > CACHE_BYTES
-    wide = ROW_BYTES // site.leaf.buffers[0].dtype.bytes if far else COLUMN_VECTORS * lanes
+    wide = COLUMN_VECTORS * lanes
+    if far:  # As long a part of each row as can be: rows lie on different pages.
+        share = -(-extent_of(lane) // target.resolved().threads)
+        most = ROW_BYTES // site.leaf.buffers[0].dtype.bytes
+        wide = max(wide, min(-(-share // wide) * wide, most))
     column = Loop(s, stage, lane.var)
     outer = [Loop(s, stage, x.var) for x in spatial[:-1]]
     if extent_of(lane) > wide:
