@@ -1,20 +1,23 @@
 # Every goal makes the virtual environment that it needs: Python >= 3.11 and make are enough to start.
 PYTHON ?= python3
 MODEL ?= mlp# What `make demo` trains: mlp or softmax.
+PAIRS ?= 20000# How many random programs and schedules `make fuzz` runs.
+SEED ?= 0# Which ones.
 TESTS ?=# What `make test` runs: all, or paths and options for pytest.
 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test fuzz check format bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    train a digit classifier with one compiled step (MODEL=mlp or softmax)'
 	@echo 'make test    run the tests (TESTS="tests/data -k idx" for some of them)'
+	@echo 'make fuzz    run random schedules of random programs (PAIRS=20000 SEED=0)'
 	@echo 'make check   format, lint, layers and types, as CI checks them'
 	@echo 'make format  rewrite the sources in the project format'
-	@echo 'make bench   time the kernels against their rivals'
+	@echo 'make bench   time everything against its rivals, and write docs/performance.md'
 	@echo 'make clean   remove the virtual environment and the caches'
 
 demo: $(VENV)/.installed-demo
@@ -22,6 +25,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 $(TESTS)
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz.py --pairs $(PAIRS) --seed $(SEED)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -34,7 +40,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --page docs/performance.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

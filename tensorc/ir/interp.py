@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -317,21 +318,31 @@ class _Runner(_Evaluator):
 
     def store(self, s: Store) -> Action:
         indices, memory = self.all(s.indices), self.memory
-        if isinstance(s.value, Load):
-            source, places = s.value.buffer, self.all(s.value.indices)
-
-            def copy(env: Env) -> None:
-                index = tuple([int(i(env)) for i in indices])
-                memory.copy(s.buffer, index, source, tuple([int(i(env)) for i in places]))
-
-            return copy
-        value = self.expr(s.value)
+        match s.value:
+            case Load(source, at):
+                return self.copy(s, source, at)
+            case Where(cond, Load(source, at), pad):
+                inside, copy = self.expr(cond), self.copy(s, source, at)
+                padding = self.store(replace(s, value=pad))
+                return lambda env: copy(env) if inside(env) else padding(env)
+            case _:
+                value = self.expr(s.value)
 
         def store(env: Env) -> None:
             index = tuple([int(i(env)) for i in indices])
             memory.write(s.buffer, index, value(env))
 
         return store
+
+    def copy(self, s: Store, source: Buffer, at: tuple[Expr, ...]) -> Action:
+        """A store of `source[at]`, which may never have been written."""
+        indices, places, memory = self.all(s.indices), self.all(at), self.memory
+
+        def copy(env: Env) -> None:
+            index = tuple([int(i(env)) for i in indices])
+            memory.copy(s.buffer, index, source, tuple([int(i(env)) for i in places]))
+
+        return copy
 
     def accumulate(self, s: Accumulate) -> Action:
         indices, memory = self.all(s.indices), self.memory

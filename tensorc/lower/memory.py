@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, Const, Expr, const_int
-from tensorc.ir.stmt import Allocate, Block, For, ForKind, If, Program, Stmt
+from tensorc.ir.stmt import Allocate, Block, Check, For, ForKind, If, Program, Stmt
 from tensorc.ir.walk import leaves, loads, walk_stmts, written_buffers
 
 if TYPE_CHECKING:
@@ -114,12 +114,24 @@ def _sites(stmt: Stmt, lanes: int, threads: bool) -> list[_Site]:
             other = _sites(orelse, lanes, threads) if orelse is not None else []
             return [*_sites(body, lanes, threads), *other]
         case For(_, _, extent, body, kind):
-            # A vector loop inside another is written out, so lanes never multiply.
-            if kind is ForKind.VECTORIZED and lanes == 1:
+            # A vector loop inside another is written out, so lanes never multiply; around a loop
+            # that the threads of the call share, its iterations run one after the other.
+            is_shared = not threads and _has_threads(body)
+            if kind is ForKind.VECTORIZED and lanes == 1 and not is_shared:
                 lanes = max(1, const_int(extent) or 1)
             return _sites(body, lanes, threads or kind is ForKind.PARALLEL)
         case _:
             return []
+
+
+def _has_threads(stmt: Stmt) -> bool:
+    """Whether a parallel loop of `stmt` is run by several threads: one with a check is not."""
+    return any(
+        isinstance(s, For)
+        and s.kind is ForKind.PARALLEL
+        and not any(isinstance(x, Check) for x in walk_stmts(s))
+        for s in walk_stmts(stmt)
+    )
 
 
 def _check_local(site: _Site) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, Compare, CompareOp, Expr, Load, Var
+from tensorc.ir.expr import Binary, BinaryOp, Buffer, Compare, CompareOp, Expr, Load, Var, is_const
 from tensorc.ir.printer import show
 from tensorc.ir.sets import prove
 from tensorc.ir.stmt import (
@@ -255,5 +255,7 @@ def _same_number(a: Expr, b: Expr, given: Sequence[Expr]) -> bool:
 
 
 def _range(loop: For) -> str:
-    stop = Binary(BinaryOp.ADD, loop.start, loop.extent)
+    stop: Expr = Binary(BinaryOp.ADD, loop.start, loop.extent)
+    if is_const(loop.start, 0):
+        stop = loop.extent
     return f"{loop.start} <= {loop.var.name} < {stop}"

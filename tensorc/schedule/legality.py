@@ -348,7 +348,7 @@ def refuse(step: str, violation: Violation, root: Stmt, legal: str) -> ScheduleE
     else:
         first, second = _point(violation.first_values), _point(violation.second_values)
         head = (
-            f"{step}: in '{_stage(b.leaf)}', {first or 'the first statement'} must run before "
+            f"{step}: {_stage(b.leaf)}, {first or 'the first statement'} must run before "
             f"{second or 'the second'}, and would run after it or at the same time"
         )
     names = ", ".join(loop.var.name for loop in _loops_of(root))
@@ -384,7 +384,7 @@ def _point(values: Mapping[Var, int]) -> str:
 
 def _stage(leaf: Leaf) -> str:
     written = written_buffers(leaf)
-    return written[0].name if written else "check"
+    return f"in '{written[0].name}'" if written else "at a check"
 
 
 def _loops_of(root: Stmt) -> list[For]:

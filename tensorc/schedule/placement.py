@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, cast, const_int, is_const
 from tensorc.ir.facts import facts, reads, writes
+from tensorc.ir.interp import is_fused
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
 from tensorc.ir.stmt import (
+    Accumulate,
     Allocate,
     Block,
     Check,
@@ -24,7 +26,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import rewrite, substitute, written_buffers
-from tensorc.schedule.legality import TwoInstances, accesses, control
+from tensorc.schedule.legality import STRICT, TwoInstances, accesses, control
 from tensorc.schedule.region import Box, limits, rebase, touched_box
 from tensorc.schedule.tree import (
     Site,
@@ -60,7 +62,7 @@ class _Producer:
         return self.allocation.buffer
 
 
-def inline(program: Program, name: str) -> Program:
+def inline(program: Program, name: str, strict: bool = False) -> Program:
     """Replace each use of `name`, an element-wise temporary, by its definition.
 
         for i in range(n):
@@ -69,11 +71,13 @@ def inline(program: Program, name: str) -> Program:
           C[j] = B[j] + 1.0
 
     Legal where the definition is one unguarded store over all of the buffer, and nothing it reads
-    is written after it.
+    is written after it. A product that is then summed is added without rounding it first: not when
+    `strict`.
 
     Raises:
         ScheduleError: `name` is a parameter, a reduction, guarded, or one of several results
-            computed together; or what it reads is overwritten before a use.
+            computed together; or what it reads is overwritten before a use; or a sum would round
+            otherwise.
     """
     step = f"inline({name})"
     producer = _producer(program, step, name)
@@ -103,7 +107,24 @@ def inline(program: Program, name: str) -> Program:
             return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
         return rewrite(stmt, rule)
 
-    return with_body(program, visit(_remove(program.body, producer)))
+    result = with_body(program, visit(_remove(program.body, producer)))
+    if strict:
+        _rounds_alike(step, program, result)
+    return result
+
+
+def _rounds_alike(step: str, before: Program, after: Program) -> None:
+    """Refuse where a value that was rounded, then summed, became a product to add in one step."""
+    was = {s.leaf.buffers: 0 for s in sites(before.body) if isinstance(s.leaf, Accumulate)}
+    for program, sign in ((before, 1), (after, -1)):
+        for leaf in (s.leaf for s in sites(program.body)):
+            if isinstance(leaf, Accumulate) and is_fused(leaf):
+                was[leaf.buffers] += sign
+                if was[leaf.buffers] < 0:
+                    raise ScheduleError(
+                        f"{step}: a product would be added without rounding it first\n"
+                        f"  {show(leaf).strip()}\n{STRICT}"
+                    )
 
 
 def compute_at(program: Program, name: str, loop: For) -> Program:

@@ -17,6 +17,7 @@ from tensorc.ir.expr import (
     Expr,
     Load,
     Var,
+    Where,
     const_int,
 )
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
@@ -259,11 +260,18 @@ def is_written_before(
 
 def _has_value(program: Program, leaf: Leaf, busy: frozenset[Leaf]) -> bool:
     """Whether what a leaf writes is defined: all but a copy of what was never written is."""
-    if not (isinstance(leaf, Store) and isinstance(leaf.value, Load)):
+    if not isinstance(leaf, Store):
         return True
-    source = leaf.value
+    where: tuple[Expr, ...] = ()
+    match leaf.value:
+        case Load() as source:
+            pass
+        case Where(cond, Load() as source, _):  # A copy with padding.
+            where = (cond,)
+        case _:
+            return True
     return leaf not in busy and is_written_before(
-        program, leaf, source.buffer, source.indices, busy=busy
+        program, leaf, source.buffer, source.indices, where, busy
     )
 
 

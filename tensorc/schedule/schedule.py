@@ -243,7 +243,7 @@ class Schedule:
     def inline(self, stage: str) -> None:
         """Replace uses of an element-wise stage by its definition: see `placement.inline`."""
         self[stage]
-        self._take("inline", (stage,), lambda p: placement.inline(p, stage))
+        self._take("inline", (stage,), lambda p: placement.inline(p, stage, self.strict))
 
     def compute_at(self, stage: str, loop: Loop) -> None:
         """Compute a stage where it is used: see `placement.compute_at`."""

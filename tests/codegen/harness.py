@@ -45,11 +45,11 @@ def tensor(array: Array) -> DLTensor:
 class Kernel:
     """A compiled program; calling it returns (code, error_info)."""
 
-    def __init__(self, program: Program, target: Target | None = None) -> None:
+    def __init__(self, program: Program, target: Target | None = None, opt_level: int = 3) -> None:
         self.program = program
         self.target = target or Target()
         self.text = emit_module(program, self.target, plan_memory(program))
-        self.code = load_object(compile_object(self.text, self.target))
+        self.code = load_object(compile_object(self.text, self.target, opt_level))
         self.entry = ctypes.CFUNCTYPE(
             ctypes.c_int32,
             ctypes.c_void_p,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedule.nests import assert_same_results, matmul, scale
-from schedule.test_random import PROGRAMS
+from schedule.nests import assert_same_results, diagonal, matmul, scale, two_stages
+from schedule.programs_random import HARD
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import ForKind
@@ -19,6 +19,7 @@ from tensorc.target import Target
 AVX2 = Target(cpu="haswell", features="+avx2,+avx,+fma", triple="x86_64-unknown-linux-gnu")
 AVX512 = Target(cpu="znver4", features="+avx512f,+avx", triple="x86_64-unknown-linux-gnu")
 SSE = Target(cpu="x86-64", features="+sse2", triple="x86_64-unknown-linux-gnu")
+PROGRAMS = (scale(10), matmul(4, 3, 5), two_stages(7), diagonal(), *map(parse, HARD))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))

@@ -304,7 +304,7 @@ def test_fuse_with_refuses_another_range() -> None:
     with pytest.raises(ScheduleError) as error:
         s.fuse_with(s["B"].loop("i"), s["C"].loop("j"))
     assert str(error.value) == (
-        "fuse_with(i, j): i runs over 0 <= i < 0 + 10 and j over 0 <= j < 0 + 9, "
+        "fuse_with(i, j): i runs over 0 <= i < 10 and j over 0 <= j < 9, "
         "which is not proved to be the same"
     )
 

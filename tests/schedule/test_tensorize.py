@@ -239,3 +239,36 @@ def test_an_intrinsic_that_computes_something_else_is_refused() -> None:
     with pytest.raises(ScheduleError) as error:
         Intrinsic("tree", parse(TREE), parse(TREE))
     assert str(error.value) == "intrinsic tree: its meaning must be one loop nest"
+
+
+def test_an_intrinsic_of_no_constant_shape_is_refused() -> None:
+    program = parse(
+        """program add(A: in float32[n], C: inout float32[n]) dims(n >= 0):
+  for j in range(4):
+    C[j] += A[j]
+"""
+    )
+    with pytest.raises(ScheduleError) as error:
+        Intrinsic("add", program, program)
+    assert str(error.value) == "intrinsic add: the shapes of its operands must be constant"
+
+
+def test_an_intrinsic_whose_meaning_leaves_an_operand_out_is_refused() -> None:
+    program = parse(
+        """program add(A: in float32[4], B: in float32[4], C: inout float32[4]):
+  for j in range(4):
+    C[j] += A[j]
+"""
+    )
+    plain = parse(
+        """program main(X: in float32[8], Y: inout float32[8]):
+  for i in range(4):
+    Y[i + 4] += X[i]
+"""
+    )
+    s = Schedule(plain)
+    before = show(s.program)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(s["Y"].loop("i"), Intrinsic("add", program, program))
+    assert str(error.value) == "tensorize(i, add): the meaning of add never uses B"
+    assert show(s.program) == before

@@ -108,14 +108,20 @@ class _Functions:
 
     # --- the body --------------------------------------------------------------------------
 
-    def _formals(self) -> list[str]:
+    def _formals(self, threaded: bool) -> list[str]:
+        """The arguments, with what LLVM may take for granted about them.
+
+        What other threads write is not `noalias`: LLVM would keep values of it in registers over a
+        barrier. That buffers are apart from each other the metadata of each access says.
+        """
+        own = "" if threaded else "noalias "
         data = [
-            f"ptr noalias {'readonly ' if p.role is Role.IN else ''}%arg.{p.buffer.name}"
+            f"ptr {'noalias readonly ' if p.role is Role.IN else own}%arg.{p.buffer.name}"
             for p in self.program.params
         ]
         dims = [f"i64 %dim.{d.name}" for d in self.program.dims]
-        rest = ["ptr noalias align 64 %workspace", "i64 %thread", "i64 %threads"]
-        return [*data, *dims, *rest, "ptr noalias %status", "ptr noalias %error_info"]
+        rest = [f"ptr {own}align 64 %workspace", "i64 %thread", "i64 %threads"]
+        return [*data, *dims, *rest, f"ptr {own}%status", f"ptr {own}%error_info"]
 
     def body(self, name: str, stmt: Stmt, done: Sequence[Stmt], *, threaded: bool) -> str:
         b = Builder(self.module)
@@ -135,7 +141,7 @@ class _Functions:
         b.label("%leave")
         b.line("ret void")
         b.entry.append("  br label %start")
-        formals = ", ".join(self._formals())
+        formals = ", ".join(self._formals(threaded))
         head = f"define internal void @{self.name}.{name}({formals}) noinline nounwind"
         return function(head, b.body())
 
