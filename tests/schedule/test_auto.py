@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tensorc as tc
 from schedule.nests import assert_same_results, diagonal, matmul, scale, two_stages
 from schedule.programs_random import HARD
+from tensorc.ir.expr import const_int
+from tensorc.ir.facts import facts, nests
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import ForKind
 from tensorc.schedule.auto import auto_schedule
+from tensorc.schedule.auto.cost import Tile, best_tile
 from tensorc.schedule.schedule import Schedule
-from tensorc.schedule.tree import stage_sites
+from tensorc.schedule.tree import sites, stage_sites
 from tensorc.target import Target
+from tensorc.te.build import build
 
 AVX2 = Target(cpu="haswell", features="+avx2,+avx,+fma", triple="x86_64-unknown-linux-gnu")
 AVX512 = Target(cpu="znver4", features="+avx512f,+avx", triple="x86_64-unknown-linux-gnu")
@@ -85,3 +92,87 @@ CHAIN = """program main(A: in float32[64], C: out float32[64]):
 def test_a_value_is_inlined_where_that_saves_work(value: str, use: str, inlined: bool) -> None:
     s = auto_schedule(parse(CHAIN.format(value=value, use=use)), AVX2)
     assert ("B" not in s.stages) == inlined
+
+
+def top_nests(s: Schedule) -> list[str]:
+    """What each outermost nest computes last."""
+    return [facts(nest).written[-1].name for nest in nests(s.program.body)]
+
+
+def test_nests_over_the_same_rows_become_one() -> None:
+    x = tc.placeholder((64, 100), name="x")
+    s = auto_schedule(build([tc.ops.softmax(x)]), AVX2)
+    assert top_nests(s) == ["softmax"]
+    assert "exp: float32[1, 100] local" in str(s)
+
+
+def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:
+    x = tc.placeholder((64, 256), name="x")
+    s = auto_schedule(build([tc.ops.sum(x, axis=1)]), AVX2)
+    update = stage_sites(s.program, "sum.rf")[-1]
+    assert update.loops[-1].kind is ForKind.VECTORIZED
+    assert const_int(update.loops[-1].extent) == 8
+
+
+def test_a_sum_of_everything_runs_on_threads() -> None:
+    x = tc.placeholder((512, 2048), name="x")
+    s = auto_schedule(build([tc.ops.sum(x)]), AVX2)
+    assert any(x.kind is ForKind.PARALLEL for x in stage_sites(s.program, "sum.rf")[-1].loops)
+
+
+def test_a_sum_of_one_long_row_runs_on_threads() -> None:
+    x = tc.placeholder((1 << 20,), name="x")
+    plain = build([tc.ops.sum(x)])
+    s = auto_schedule(plain, AVX2)
+    assert any(x.kind is ForKind.PARALLEL for site in sites(s.program.body) for x in site.loops)
+
+
+def test_columns_are_summed_in_registers() -> None:
+    x = tc.placeholder((128, 256), name="x")
+    s = auto_schedule(build([tc.ops.sum(x, axis=0)]), AVX2)
+    update = stage_sites(s.program, "sum.local")[-1]
+    kinds = [x.kind for x in update.loops]
+    assert kinds[-2:] == [ForKind.UNROLLED, ForKind.VECTORIZED]
+
+
+def test_a_bias_and_an_activation_move_into_the_tile_of_a_product() -> None:
+    a, b, bias = (tc.placeholder(shape, name=n) for n, shape in LAYER)
+    out = tc.ops.relu(tc.ops.matmul(a, b) + bias)
+    s = auto_schedule(build([out]), AVX2)
+    assert top_nests(s) == ["relu"]
+    assert "matmul: float32[6, 16] local" in str(s)
+
+
+LAYER = (("a", (96, 64)), ("b", (64, 64)), ("bias", (64,)))
+
+
+def test_an_update_that_reads_a_large_array_stays_a_pass_of_its_own() -> None:
+    a, b, w = (tc.placeholder((n, m), name=x) for x, n, m in BIG)
+    out = w - tc.ops.matmul(a, b) * 0.1
+    s = auto_schedule(build([out]), AVX2)
+    assert len(top_nests(s)) == 2
+
+
+BIG = (("a", 1024, 32), ("b", 32, 1024), ("w", 1024, 1024))
+
+
+def test_lanes_beyond_the_edge_of_a_narrow_product_are_padded() -> None:
+    s = auto_schedule(matmul(96, 32, 10), AVX2)
+    update = stage_sites(s.program, "C.local")[-1]
+    assert update.conds == ()
+    assert "where(" in str(s), "the panel holds zeros beyond the edge"
+    assert_same_results(s.plain, s.program)
+
+
+def test_a_tile_without_an_edge_is_taken_where_the_extents_allow() -> None:
+    registers = {"lanes": 8, "registers": 16, "padded": False}
+    assert best_tile(96, 512, **registers) == Tile(6, 2)  # type: ignore[arg-type]
+    assert best_tile(20, 512, **registers) == Tile(5, 2)  # type: ignore[arg-type]
+    assert best_tile(96, 8, **registers) == Tile(6, 1)  # type: ignore[arg-type]
+
+
+def test_the_bits_do_not_depend_on_the_threads() -> None:
+    x = tc.placeholder((300, 700), name="x")
+    plain = build([tc.ops.sum(x), tc.ops.softmax(x)])
+    one, four = (auto_schedule(plain, replace(AVX2, threads=n)) for n in (1, 4))
+    assert show(one.program) == show(four.program)

@@ -54,10 +54,9 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
             vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
         return
     if reads_rows(last):
-        parts = [stage]
-        if attempt(s, partial(of_everything, s, stage)):
-            parts = [x for x in s.stages if x.startswith(stage)]
-        for part in parts:
+        before = set(s.stages)
+        attempt(s, partial(of_everything, s, stage))
+        for part in [stage, *(x for x in s.stages if x not in before)]:
             attempt(s, partial(along_rows, s, part, target))
     else:
         attempt(s, partial(down_columns, s, stage, target))
