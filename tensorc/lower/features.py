@@ -17,11 +17,16 @@ _MODERN = (
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Instructions for fused multiply-add, for float16 conversion, for rounding to integers."""
+    """Instructions for fused multiply-add, for float16 conversion, for rounding to integers.
+
+    `fence` is LLVM's name of the instruction after which other threads see what was stored around
+    the caches; empty where none is needed.
+    """
 
     fma: bool
     half: bool
     rounding: bool
+    fence: str = ""
 
 
 def features(target: Target) -> Features:
@@ -33,4 +38,5 @@ def features(target: Target) -> Features:
     flags = {f[1:] for f in resolved.features.split(",") if f.startswith("+")}
     modern = resolved.cpu.startswith(_MODERN)
     fma = modern or "fma" in flags
-    return Features(fma, fma and (modern or "f16c" in flags), fma or "sse4.1" in flags)
+    half = fma and (modern or "f16c" in flags)
+    return Features(fma, half, fma or "sse4.1" in flags, "llvm.x86.sse.sfence")

@@ -119,8 +119,21 @@ def address(b: Builder, place: Place, offset: Poly) -> str:
     return pointer
 
 
+STREAM_ALIGN = 16  # Bytes: what a store around the caches needs on x86, and arrays mostly have.
+
+
 def _align(place: Place) -> int:
     return place.buffer.dtype.bytes
+
+
+def can_bypass(place: Place) -> bool:
+    """Whether stores to a buffer may go around the caches: it is no thread's own."""
+    return not place.private and place.room is None and place.buffer.dtype.bytes <= STREAM_ALIGN
+
+
+def _steps_by(offset: Poly, elements: int) -> bool:
+    """Whether an offset is a multiple of so many elements, whatever the loop variables are."""
+    return all(c % elements == 0 for c in offset.terms.values())
 
 
 def _load(b: Builder, place: Place, offset: Poly) -> str:
@@ -211,7 +224,10 @@ def _write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | No
     vec = b.vector(type_)
     pointer = address(b, place, at)
     if mask is None:
-        b.line(f"store {vec} {text}, ptr {pointer}, align {_align(place)}{place.alias}")
+        align, hint = _align(place), ""
+        if b.nontemporal and can_bypass(place) and _steps_by(at, STREAM_ALIGN // align):
+            align, hint = STREAM_ALIGN, f", !nontemporal {b.module.meta_once('!{i32 1}')}"
+        b.line(f"store {vec} {text}, ptr {pointer}, align {align}{place.alias}{hint}")
         return
     bits = b.splat(mask.value)
     name = f"llvm.masked.store.{b.suffix(type_, True)}.p0"

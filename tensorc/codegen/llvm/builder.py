@@ -30,6 +30,11 @@ class Module:
         self.declarations[name] = f"declare {prefix}{result} @{name}({', '.join(args)})"
         return name
 
+    def meta_once(self, text: str) -> str:
+        """The name of a metadata node with this text, which all its users share."""
+        found = next((m for m in self.metadata if m.endswith(f" = {text}")), None)
+        return found.split(" ")[0] if found is not None else self.meta(text)
+
     def meta(self, text: str) -> str:
         """Add a metadata node; `{self}` in the text stands for its own name."""
         name = f"!{len(self.metadata)}"
@@ -53,6 +58,7 @@ class Builder:
         self.count = 0
         self.current = "entry"
         self.lanes = 0
+        self.nontemporal = False  # Whether vector stores go around the caches, where they can.
         self.depth: dict[str, int] = {}
         self.level = 0
         self.varying: set[str] = {LANE}

@@ -7,17 +7,19 @@ the same in all lanes is a branch.
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm import arith
-from tensorc.codegen.llvm.access import Place, load, store
+from tensorc.codegen.llvm.access import STREAM_ALIGN, Place, can_bypass, load, store
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
 from tensorc.ir.interp import is_fused
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
+from tensorc.ir.walk import leaves, written_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,18 +70,46 @@ class StmtEmitter(ExprEmitter):
     # --- loops -----------------------------------------------------------------------------
 
     def _for(self, loop: For) -> None:
+        b = self.b
         with self.statement():
             start, extent = self.poly(loop.start), self.poly(loop.extent)
-        if loop.kind is ForKind.VECTORIZED and not self.b.lanes:
+        if loop.kind is ForKind.VECTORIZED and not b.lanes:
             self._vector_loop(loop, start, extent)
         elif loop.kind in (ForKind.UNROLLED, ForKind.VECTORIZED) and extent.const is not None:
             for i in range(extent.const):
                 self.env[loop.var] = start + number(i)
                 self.emit(loop.body)
-        elif self.b.is_varying(extent):
+        elif b.is_varying(extent):
             self._ragged_loop(loop, start, extent)
+        elif dict(loop.annotations).get("nontemporal") and not b.nontemporal:
+            self._around_caches(loop, start, extent)
         else:
             self.serial(loop.var, start, extent, loop.body)
+
+    def _around_caches(self, loop: For, start: Poly, extent: Poly) -> None:
+        """A loop whose vector stores go around the caches, where what it stores to is aligned."""
+        b = self.b
+        stored = dict.fromkeys(x for leaf in leaves(loop) for x in written_buffers(leaf))
+        places = [self.places[x] for x in stored if x in self.places]
+        pointers = {p.pointer: None for p in places if can_bypass(p)}
+        low = [b.op(f"ptrtoint ptr {p} to i64") for p in pointers]
+        if not low:
+            self.serial(loop.var, start, extent, loop.body)
+            return
+        bits = functools.reduce(lambda x, y: b.op(f"or i64 {x}, {y}"), low)
+        rest = b.op(f"and i64 {bits}, {STREAM_ALIGN - 1}")
+        fits, other, after = (b.new_label(x) for x in ("stream", "plain", "end"))
+        b.branch(b.op(f"icmp eq i64 {rest}, 0"), fits, other)
+        for label, nontemporal in ((fits, True), (other, False)):
+            b.label(label)
+            b.nontemporal = nontemporal
+            with self.region(self.mask):
+                self.serial(loop.var, start, extent, loop.body)
+            if nontemporal and b.module.features.fence:
+                b.line(f"call void @{b.module.declare(b.module.features.fence, 'void', [])}()")
+            b.jump(after)
+        b.nontemporal = False
+        b.label(after)
 
     def serial(self, var: Var, start: Poly, extent: Poly, body: Stmt) -> None:
         """`body` for `var` from `start`, which may vary over the lanes; `extent` may not."""

@@ -13,8 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tensorc.ir.stmt import Accumulate, Check, Program
-from tensorc.schedule.auto.cost import extent_of, lanes_of
+from tensorc.ir.facts import nests, reads
+from tensorc.ir.stmt import Accumulate, Check, Program, Role
+from tensorc.ir.walk import written_buffers
+from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, extent_of, lanes_of
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
@@ -41,6 +43,16 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     return s
 
 
+def _around_caches(s: Schedule, stage: str) -> None:
+    """Store a large result past the caches: nobody reads it before it would have left them."""
+    (*_, last) = stage_sites(s.program, stage)
+    (buffer,) = written_buffers(last.leaf)
+    is_result = any(p.buffer is buffer and p.role is Role.OUT for p in s.program.params)
+    again = any(reads(nest, buffer) for nest in nests(s.program.body))
+    if is_result and not again and bytes_of(buffer) >= FAR_BYTES and len(last.loops) > 2:
+        s.annotate(Loop(s, stage, last.loops[-2].var), "nontemporal", True)
+
+
 def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
     found = stage_sites(s.program, stage)
     if is_scheduled(found):
@@ -52,6 +64,7 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
         inner = last.loops[-1]
         if extent_of(inner) > 1:
             vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
+            _around_caches(s, stage)
         return
     if reads_rows(last):
         before = set(s.stages)

@@ -32,6 +32,7 @@ from tensorc.ir.walk import loads, walk, written_buffers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tensorc.ir.expr import Buffer
     from tensorc.ir.stmt import For
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 PARALLEL_WORK = 256 * 1024  # Work below which a nest stays on one thread: some 10 us.
 MEMORY_WORK = 8  # What an element costs that is loaded and stored, beside its arithmetic.
 MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
+FAR_BYTES = 32 * 1024 * 1024  # A result beyond this has left the caches before anyone reads it.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
 CHEAP_CALLS = (
     "abs",
@@ -177,6 +179,11 @@ def _speed(mr: int, nv: int) -> float:
     busy = mr * nv / 2
     step = max(busy, (BROADCAST * mr + nv) / 2, LATENCY)
     return busy / step * (1 - 0.5 / (mr * nv + 1))
+
+
+def bytes_of(buffer: Buffer) -> int:
+    """The size of a buffer in bytes."""
+    return prod(const_int(n) or SYMBOLIC for n in buffer.shape) * buffer.dtype.bytes
 
 
 def is_sum(site: Site) -> bool:

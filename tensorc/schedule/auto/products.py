@@ -20,6 +20,7 @@ from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import (
     SYMBOLIC,
     best_tile,
+    bytes_of,
     depends,
     extent_of,
     is_index,
@@ -32,7 +33,7 @@ from tensorc.schedule.tree import path_to, sites, stage_sites
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tensorc.ir.expr import Buffer, Load
+    from tensorc.ir.expr import Load
     from tensorc.target import Target
 
 PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.
@@ -178,14 +179,10 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
             continue
         name, reads = last.leaf.buffer.name, facts(nest).read
         alike = sorted(extent_of(x) for x in last.loops) == extents
-        near = all(b.name in made or _bytes(b) <= NEAR_BYTES for b in reads)
+        near = all(b.name in made or bytes_of(b) <= NEAR_BYTES for b in reads)
         uses = any(b.name in made for b in reads)
         if near and alike and uses and attempt(s, partial(s.reverse_compute_at, name, at)):
             made.add(name)
-
-
-def _bytes(buffer: Buffer) -> int:
-    return prod(const_int(n) or SYMBOLIC for n in buffer.shape) * buffer.dtype.bytes
 
 
 def _relax(s: Schedule, around: Loop) -> None:
