@@ -19,6 +19,7 @@ from tensorc.ir.stmt import Accumulate, For, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import (
     SYMBOLIC,
+    Tile,
     best_tile,
     bytes_of,
     depends,
@@ -26,7 +27,7 @@ from tensorc.schedule.auto.cost import (
     is_index,
     stride,
 )
-from tensorc.schedule.auto.steps import attempt, extent_in, finish_tile, is_scheduled
+from tensorc.schedule.auto.steps import attempt, extent_in, finish_tile, is_scheduled, vectors
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import path_to, sites, stage_sites
 
@@ -113,7 +114,7 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if not outer:
         return
     if shared is not None and len(outer) > 1:
-        _pack(s, shared, product, outer[-2], tile.rows, padded=pad)
+        _pack(s, shared, product, outer[-2], tile, lanes, padded=pad)
     s.cache_write(stage, outer[-1])
     if pad:
         _relax(s, outer[-1])
@@ -142,10 +143,12 @@ def _shared_operand(product: Product) -> Load | None:
     return None
 
 
-def _pack(s: Schedule, use: Load, product: Product, at: Loop, mr: int, *, padded: bool) -> None:
+def _pack(
+    s: Schedule, use: Load, product: Product, at: Loop, tile: Tile, lanes: int, *, padded: bool
+) -> None:
     """Copy the operand that a lane tile shares among its row tiles into one panel."""
     lane = product.lane
-    if -(-extent_of(product.rows) // mr) < PACK_REUSE:
+    if -(-extent_of(product.rows) // tile.rows) < PACK_REUSE:
         return
     d = next(i for i, x in enumerate(use.indices) if depends([x], lane.var))
     elements = prod(const_int(n) or SYMBOLIC for n in use.buffer.shape[d + 1 :])
@@ -154,16 +157,24 @@ def _pack(s: Schedule, use: Load, product: Product, at: Loop, mr: int, *, padded
         return
     order = [*(x for x in range(use.buffer.ndim) if x != d), d]
     given = None if d == use.buffer.ndim - 1 else order
-    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None))
+    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None, lanes))
 
 
 def _packed(
-    s: Schedule, use: Load, at: Loop, order: Sequence[int] | None, pad: float | None
+    s: Schedule,
+    use: Load,
+    at: Loop,
+    order: Sequence[int] | None,
+    pad: float | None,
+    lanes: int,
 ) -> None:
-    panel = s.cache_read(use.buffer.name, at, order=order, pad=pad)
-    last = panel.loops[-1]
-    if order is None and pad is None and const_int(s.extent(last)) is not None:
-        s.vectorize(last)
+    """Copy row by row of the panel, each in whole registers."""
+    copy = s.cache_read(use.buffer.name, at, order=order, pad=pad).loops[-use.buffer.ndim :]
+    if order is not None:
+        copy = tuple(copy[d] for d in order)
+        s.reorder(*copy)
+    if const_int(s.extent(copy[-1])) is not None:
+        vectors(s, copy[-1], lanes)
 
 
 def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
