@@ -31,6 +31,7 @@ class Facts:
         stages: the names of the buffers written.
         read: the buffers read, by guards and loop ranges too; an accumulation's own do not count.
         loads: of a leaf, its loads in text order; empty for others.
+        checks: whether there is a Check.
     """
 
     holds: frozenset[Thing]
@@ -39,6 +40,18 @@ class Facts:
     stages: frozenset[str]
     read: frozenset[Buffer]
     loads: tuple[Load, ...] = ()
+    checks: bool = False
+
+    def meets(self, other: Facts) -> bool:
+        """Whether the order of the two may matter: one writes what the other touches, or checks."""
+        if (self.checks and (other.checks or other.written)) or (other.checks and self.written):
+            return True
+        own, theirs = frozenset(self.written), frozenset(other.written)
+        return not (
+            own.isdisjoint(theirs)
+            and own.isdisjoint(other.read)
+            and theirs.isdisjoint(self.read)
+        )
 
 
 def facts(stmt: For | If | Leaf) -> Facts:
@@ -118,7 +131,8 @@ def _of_leaf(leaf: Leaf) -> Facts:
     read = frozenset(use.buffer for use in found)
     written = written_buffers(leaf)
     stages = frozenset(b.name for b in written)
-    return Facts(frozenset((leaf,)), frozenset(), written, stages, read, found)
+    checks = isinstance(leaf, Check)
+    return Facts(frozenset((leaf,)), frozenset(), written, stages, read, found, checks)
 
 
 def _of(stmt: For | If) -> Facts:
@@ -127,6 +141,7 @@ def _of(stmt: For | If) -> Facts:
     written: dict[Buffer, None] = {}
     stages: set[str] = set()
     read: set[Buffer] = set()
+    checks = False
     if isinstance(stmt, For):
         held.add(stmt.var)
         names.add(stmt.var.name)
@@ -154,5 +169,6 @@ def _of(stmt: For | If) -> Facts:
             written.update(dict.fromkeys(below.written))
             stages |= below.stages
             read |= below.read
+            checks = checks or below.checks
     things = frozenset(held), frozenset(names)
-    return Facts(*things, tuple(written), frozenset(stages), frozenset(read))
+    return Facts(*things, tuple(written), frozenset(stages), frozenset(read), (), checks)

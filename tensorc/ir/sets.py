@@ -34,7 +34,7 @@ from tensorc.ir.expr import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # How many elementary operations isl may spend on one question before we call it too hard.
 MAX_OPERATIONS = 2_000_000
@@ -224,8 +224,9 @@ def prove(claim: Expr, given: Sequence[Expr] = ()) -> Verdict:
     Variables are integers without limits but those that `given` states (a `Dim` is at least its
     `lower`).
     """
-    if _holds_by_ranges(claim, given):
-        return Verdict(True)
+    known_by_ranges = _by_ranges(claim, given)
+    if known_by_ranges is not None:
+        return known_by_ranges
     encoder = Encoder()
     wrong = encoder.condition(claim, False)
     known = [encoder.condition(g) for g in given]
@@ -239,26 +240,35 @@ def prove(claim: Expr, given: Sequence[Expr] = ()) -> Verdict:
     return Verdict(False, {var: value for (var, _), value in encoder.read(point).items()})
 
 
-def _holds_by_ranges(claim: Expr, given: Sequence[Expr]) -> bool:
-    """Whether the constant limits of the variables are enough for `claim`: most often they are."""
+def _by_ranges(claim: Expr, given: Sequence[Expr]) -> Verdict | None:
+    """The verdict where constant limits of variables are enough, or all there is; else None."""
     if not isinstance(claim, Compare) or not claim.lhs.dtype.is_int:
-        return False
+        return None
     left, right = exact_linear(claim.lhs), exact_linear(claim.rhs)
     if left is None or right is None:
-        return False
-    coeffs = {
-        v: left.coeffs.get(v, 0) - right.coeffs.get(v, 0) for v in {*left.coeffs, *right.coeffs}
-    }
-    lows, highs = _limits(given)
+        return None
+    coeffs = dict(left.coeffs)
+    for var, c in right.coeffs.items():
+        coeffs[var] = coeffs.get(var, 0) - c
+    limits = _Limits(given)
     low: float = left.const - right.const
     high = low
     for var, c in coeffs.items():
-        if c == 0:
-            continue
-        least = max(lows.get(var, -inf), var.lower if isinstance(var, Dim) else -inf)
-        ends = (c * least, c * highs.get(var, inf))
+        ends = [c * end for end in limits.of(var)] if c else [0]
         low, high = low + min(ends), high + max(ends)
-    match claim.op:
+    if _is_sure(claim.op, low, high):
+        return Verdict(True)
+    ordered = claim.op in (CompareOp.LT, CompareOp.LE, CompareOp.GT, CompareOp.GE)
+    if not ordered or not limits.is_box(coeffs):
+        return None
+    side = 1 if claim.op in (CompareOp.LT, CompareOp.LE) else 0
+    worst = {v: limits.of(v)[side if coeffs.get(v, 0) > 0 else 1 - side] for v in limits.vars}
+    return Verdict(False, {v: int(n) for v, n in worst.items()})
+
+
+def _is_sure(op: CompareOp, low: float, high: float) -> bool:
+    """Whether `x op 0` for all `low <= x <= high`."""
+    match op:
         case CompareOp.LT:
             return high < 0
         case CompareOp.LE:
@@ -273,19 +283,36 @@ def _holds_by_ranges(claim: Expr, given: Sequence[Expr]) -> bool:
             return low > 0 or high < 0
 
 
-def _limits(given: Sequence[Expr]) -> tuple[dict[Var, float], dict[Var, float]]:
-    """The constant limits of variables that `given` states as `c <= v` and `v < c`."""
-    lows: dict[Var, float] = {}
-    highs: dict[Var, float] = {}
-    for fact in given:
-        match fact:
-            case Compare(CompareOp.LE, Const(value, _), Var() as var):
-                lows[var] = max(lows.get(var, -inf), int(value))
-            case Compare(CompareOp.LT, Var() as var, Const(value, _)):
-                highs[var] = min(highs.get(var, inf), int(value) - 1)
-            case _:
-                pass
-    return lows, highs
+class _Limits:
+    """The constant limits of variables that facts state as `c <= v` and `v < c`."""
+
+    def __init__(self, given: Sequence[Expr]) -> None:
+        self.lows: dict[Var, float] = {}
+        self.highs: dict[Var, float] = {}
+        self.more = False  # Whether there are facts of another kind.
+        for fact in given:
+            match fact:
+                case Compare(CompareOp.LE, Const(value, _), Var() as var):
+                    self.lows[var] = max(self.lows.get(var, -inf), int(value))
+                case Compare(CompareOp.LT, Var() as var, Const(value, _)):
+                    self.highs[var] = min(self.highs.get(var, inf), int(value) - 1)
+                case _:
+                    self.more = True
+
+    @property
+    def vars(self) -> list[Var]:
+        """The variables that have a limit, in order."""
+        return list(dict.fromkeys((*self.lows, *self.highs)))
+
+    def of(self, var: Var) -> tuple[float, float]:
+        """The least and greatest value of `var`, infinite where there is no limit."""
+        least = var.lower if isinstance(var, Dim) else -inf
+        return max(self.lows.get(var, -inf), least), self.highs.get(var, inf)
+
+    def is_box(self, wanted: Iterable[Var]) -> bool:
+        """Whether the facts are finite limits of `wanted` and others, and some point fits all."""
+        ranges = [self.of(v) for v in {*wanted, *self.vars}]
+        return not self.more and all(-inf < low <= high < inf for low, high in ranges)
 
 
 def bounds(expr: Expr, given: Sequence[Expr]) -> tuple[int | None, int | None]:

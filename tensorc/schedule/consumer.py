@@ -22,13 +22,13 @@ from tensorc.ir.expr import (
     const_int,
     is_const,
 )
+from tensorc.ir.facts import facts, nests, reads, writes
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, Block, For, ForKind, If, Program, Stmt, block
 from tensorc.ir.walk import free_vars, substitute, written_buffers
-from tensorc.schedule.digits import tied_vars
-from tensorc.schedule.fusion import uses
+from tensorc.schedule.digits import fills, tied_vars
 from tensorc.schedule.legality import (
     TwoInstances,
     Violation,
@@ -190,7 +190,10 @@ def _placed(
     # In a block of its own, so that what the loop runs keeps its place in time.
     alone = loop.body if isinstance(loop.body, Block) else Block((loop.body,))
     held = replace_stmt(producer, loop, replace(loop, body=alone))
-    before = sites(Block((held, *between, nest)))
+    # What neither of the two touches keeps its place among the rest.
+    own = [facts(x) for s in (producer, nest) for x in nests(s)]
+    near = tuple(s for s in between if any(facts(x).meets(f) for x in nests(s) for f in own))
+    before = sites(Block((held, *near, nest)))
     old = sites(nest)
     moved = [s for s in sites(Block((new,))) if inside in s.loops][-len(old) :]
     for a, b in zip(old, moved, strict=True):
@@ -198,11 +201,12 @@ def _placed(
         _refuse_never(step, name, loop, program, a, b, part, given)
     maps: list[Mapping[Var, Expr]] = [{} for _ in before[: -len(old)]] + [part.values for _ in old]
     violation: Violation | None = None
-    for stmts in ((new, *between), (*between, new)) if between else ((new,),):
+    for stmts in ((new, *near), (*near, new)) if near else ((new,),):
         after = _in_order(sites(Block(stmts)), new, inside, len(old))
         broken = reordered_pair(before, after, maps, given, strict)
         if broken is None:
-            result = found.rebuilt(program, stmts)
+            every = (new, *between) if stmts[0] is new else (*between, new)
+            result = found.rebuilt(program, every)
             for buffer in _computed(loop, nest):
                 result = _shrink(result, buffer, loop.var)
             return result
@@ -402,6 +406,11 @@ def _refuse_never(
     given: Sequence[Expr],
 ) -> None:
     """Refuse where an instance of `before` is none of `after`."""
+    values = [part.values.get(v, v) for v in before.vars]
+    starts, extents = [x.start for x in before.loops], [x.extent for x in before.loops]
+    plain = not before.conds and all(is_const(x, 0) for x in starts)
+    if plain and fills(after, values, starts, extents, extents):
+        return
     outer = Encoder()
     known = [outer.condition(c) for c in (*given, *before.domain())]
     for var in (*before.vars, *program.dims):
@@ -427,8 +436,8 @@ def _refuse_never(
         raise ScheduleError(
             f"{step}: whether each element of '{name}' is computed is too hard to prove\n  {what}"
         )
-    values = outer.read(point)
-    shown = ", ".join(f"{v.name}={values[v, 0]}" for v in before.vars)
+    numbers = outer.read(point)
+    shown = ", ".join(f"{v.name}={numbers[v, 0]}" for v in before.vars)
     raise ScheduleError(
         f"{step}: '{name}' at {shown} would never be computed, since no iteration of "
         f"{loop.var.name} computes what it reads\n  {what}"
@@ -448,7 +457,8 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     allocation = path[-1]
     assert isinstance(allocation, Allocate)
     inside = sites(loop.body)
-    if uses(replace_stmt(allocation.body, loop, Block(())), buffer):
+    rest = replace_stmt(allocation.body, loop, Block(()))
+    if reads(rest, buffer) or writes(rest, buffer):
         return program
     threads = any(x.kind in THREADS for s in inside for x in s.loops)
     if (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from tensorc.ir.affine import exact_linear
+from tensorc.ir.affine import Linear, exact_linear
 from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Var, const_int
 from tensorc.ir.walk import loads, substitute
 from tensorc.schedule.tree import equal
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tensorc.ir.stmt import For
-    from tensorc.schedule.tree import Site
+    from tensorc.schedule.tree import Site, Time
 
 Term: TypeAlias = tuple[int, Var, Var]
 
@@ -28,13 +28,42 @@ def tied_vars(a: Site, b: Site, x: Sequence[Expr], y: Sequence[Expr]) -> dict[Va
     mine, yours = ({loop.var: loop for loop in s.loops} for s in (a, b))
     tied: dict[Var, Var] = {}
     for i, j in zip(x, y, strict=True):
-        terms = [t for t in _terms(i, j, mine, yours) or () if tied.get(t[2]) is not t[1]]
-        for place, (c, v, w) in enumerate(terms):
-            reach = [_reach(d, mine[p], yours[q]) for d, p, q in terms[place + 1 :]]
-            if None in reach or sum(r for r in reach if r is not None) >= c:
+        f, g = exact_linear(i), exact_linear(j)
+        if f is None or g is None or _outer(f, mine) != _outer(g, yours):
+            continue
+        gone = [(v, w) for w, v in tied.items() if f.coeffs.get(v) == g.coeffs.get(w)]
+        one = [t for t in _own(f, mine) if all(t[1] is not v for v, _ in gone)]
+        other = [t for t in _own(g, yours) if all(t[1] is not w for _, w in gone)]
+        for place, ((c, v), (d, w)) in enumerate(zip(one, other, strict=False), 1):
+            near, far = _span(one[place:], mine), _span(other[place:], yours)
+            if c != d or near is None or far is None:
+                break
+            apart = f.const - g.const
+            if max(near[1] - far[0] + apart, far[1] - near[0] - apart) >= abs(c):
                 break
             tied[w] = v
     return tied
+
+
+def _outer(form: Linear, loops: Mapping[Var, For]) -> dict[Var, int]:
+    return {v: c for v, c in form.coeffs.items() if v not in loops}
+
+
+def _own(form: Linear, loops: Mapping[Var, For]) -> list[tuple[int, Var]]:
+    """The terms in loop variables, the greatest coefficient first."""
+    return sorted(((c, v) for v, c in form.coeffs.items() if v in loops), key=lambda t: -abs(t[0]))
+
+
+def _span(terms: Sequence[tuple[int, Var]], loops: Mapping[Var, For]) -> tuple[int, int] | None:
+    """The least and greatest sum of some terms; None where a loop has no constant limits."""
+    low = high = 0
+    for c, var in terms:
+        start, extent = const_int(loops[var].start), const_int(loops[var].extent)
+        if start is None or extent is None:
+            return None
+        ends = (c * start, c * (start + max(extent, 1) - 1))
+        low, high = low + min(ends), high + max(ends)
+    return low, high
 
 
 def _terms(
@@ -47,8 +76,8 @@ def _terms(
     f, g = exact_linear(i), exact_linear(j)
     if f is None or g is None or f.const != g.const:
         return None
-    outer = {v: c for v, c in f.coeffs.items() if v not in mine}
-    if outer != {v: c for v, c in g.coeffs.items() if v not in yours}:
+    outer = _outer(f, mine)
+    if outer != _outer(g, yours):
         return None
     own = {c: v for v, c in f.coeffs.items() if v in mine}
     other = {c: w for w, c in g.coeffs.items() if w in yours}
@@ -56,17 +85,6 @@ def _terms(
     if repeated or own.keys() != other.keys() or len({abs(c) for c in own}) < len(own):
         return None
     return sorted(((abs(c), own[c], other[c]) for c in own), key=lambda t: -t[0])
-
-
-def _reach(c: int, one: For, other: For) -> int | None:
-    """How far `c * (v - w)` may be from 0; None where the loops have no constant limits."""
-    ends: list[int] = []
-    for loop in (one, other):
-        start, extent = const_int(loop.start), const_int(loop.extent)
-        if start is None or extent is None:
-            return None
-        ends += [start, start + max(extent, 1) - 1]
-    return c * (max(ends) - min(ends))
 
 
 def mirrors(writer: Site, reader: Site, written: Sequence[Expr], read: Sequence[Expr]) -> bool:
@@ -112,6 +130,14 @@ def _comes_first(writer: Site, reader: Site, match: Mapping[Var, Expr]) -> bool:
     return False
 
 
+def comes_before(first: Time, second: Time) -> bool:
+    """Whether all that runs at `first` precedes all at `second`, by position in one block."""
+    if not first or not second:
+        return False
+    s, t = first[0], second[0]
+    return isinstance(s, int) and isinstance(t, int) and s < t
+
+
 def fills(
     site: Site,
     indices: Sequence[Expr],
@@ -131,7 +157,7 @@ def fills(
         if f is None or g is None or length is None or f.const != g.const:
             return False
         own = {v: c for v, c in f.coeffs.items() if v in loops}
-        if {v: c for v, c in f.coeffs.items() if v not in loops} != dict(g.coeffs):
+        if _outer(f, loops) != dict(g.coeffs):
             return False
         if used & own.keys() or not _counts_through(own, loops, length):
             return False

@@ -17,7 +17,7 @@ from tensorc.dtypes import bool_
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import linear
 from tensorc.ir.expr import Buffer
-from tensorc.ir.facts import leaf_loads
+from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.sets import EMPTY, Encoder, sample
 from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
@@ -83,6 +83,30 @@ def control(site: Site) -> list[Access]:
     return [Access(x.buffer, x.indices, False) for x in found]
 
 
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """The buffers that a leaf and what is around it read, and those that it writes."""
+
+    read: frozenset[Buffer]
+    written: frozenset[Buffer]
+    checks: bool
+
+    @staticmethod
+    def of(site: Site) -> _Touched:
+        read = frozenset(x.buffer for x in (*leaf_loads(site.leaf), *control(site)))
+        return _Touched(read, frozenset(facts(site.leaf).written), isinstance(site.leaf, Check))
+
+    def meets(self, other: _Touched) -> bool:
+        """Whether the order of the two may matter; accumulations read what they write."""
+        return (
+            self.checks
+            or other.checks
+            or not self.written.isdisjoint(other.written)
+            or not self.written.isdisjoint(other.read)
+            or not other.written.isdisjoint(self.read)
+        )
+
+
 def reordered_pair(
     before: Sequence[Site],
     after: Sequence[Site],
@@ -102,8 +126,13 @@ def reordered_pair(
         for site, m in zip(before, old_vars, strict=True)
     ]
     count = len(after)
+    moved = [d for d in range(count) if not _alike(times[d], after[d].time)]
+    still = frozenset(range(count)).difference(moved)
+    touched = [_Touched.of(site) for site in after]
     for a in range(count):
-        for b in range(count):
+        for b in moved if a in still else range(count):
+            if not touched[a].meets(touched[b]):
+                continue
             if _same_order(times[a], times[b], after[a].time, after[b].time):
                 continue
             found = _conflict(
@@ -161,9 +190,11 @@ def carried_pair(loop: For, given: Sequence[Expr]) -> Violation | None:
 
     `given` is what holds around the loop.
     """
-    inside = sites(loop)
-    for a in inside:
-        for b in inside:
+    inside = [(site, _Touched.of(site)) for site in sites(loop)]
+    for a, one in inside:
+        for b, other in inside:
+            if not one.meets(other):
+                continue
             found = _conflict(a, b, given, None, commute=False, differ=loop.var)
             if found is not None:
                 return found

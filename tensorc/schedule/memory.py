@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError, TensorcError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, Where, all_of, const, const_int
+from tensorc.ir.facts import reads, writes
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, For, ForKind, If, Program, Stmt, Store, block
 from tensorc.ir.verify import SCOPES
@@ -28,6 +29,7 @@ from tensorc.schedule.tree import (
     fresh_name,
     in_range,
     loops_on,
+    map_nests,
     path_to,
     replace_stmt,
     sites,
@@ -245,7 +247,17 @@ def _allocated(program: Program, step: str, name: str) -> Buffer:
 
 
 def _replaced(program: Program, old: Buffer, new: Buffer) -> Program:
-    return with_body(program, replace_buffers(program.body, {old: new}))
+    path = path_to(program.body, old)
+    assert path is not None, "the buffer is allocated in the program"
+    (*_, allocation) = path
+    assert isinstance(allocation, Allocate), "a buffer leads to its allocation"
+
+    def change(nest: Stmt) -> Stmt:
+        touched = reads(nest, old) or writes(nest, old)
+        return replace_buffers(nest, {old: new}) if touched else nest
+
+    body = Allocate(new, map_nests(allocation.body, change), loc=allocation.loc)
+    return with_body(program, replace_stmt(program.body, allocation, body))
 
 
 def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buffer:

@@ -34,6 +34,7 @@ from tensorc.schedule.tree import (
     find_allocation,
     fresh_name,
     in_range,
+    map_nests,
     parts,
     path_to,
     replace_stmt,
@@ -100,14 +101,10 @@ def inline(program: Program, name: str, strict: bool = False) -> Program:
             return substitute(value, {v: cast(node.indices[d], v.dtype) for v, d in axes.items()})
         return None
 
-    def visit(stmt: Stmt) -> Stmt:
-        if not reads(stmt, producer.buffer):
-            return stmt
-        if isinstance(stmt, Block | Allocate):
-            return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
-        return rewrite(stmt, rule)
+    def change(nest: Stmt) -> Stmt:
+        return rewrite(nest, rule) if reads(nest, producer.buffer) else nest
 
-    result = with_body(program, visit(_remove(program.body, producer)))
+    result = with_body(program, map_nests(_remove(program.body, producer), change))
     if strict:
         _rounds_alike(step, program, result)
     return result

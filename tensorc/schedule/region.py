@@ -24,7 +24,7 @@ from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Leaf, Node, Program, Role, Stmt, Store
 from tensorc.ir.walk import free_vars, rewrite, written_buffers
-from tensorc.schedule.digits import fills, mirrors
+from tensorc.schedule.digits import comes_before, fills, mirrors
 from tensorc.schedule.legality import accesses, before_text, control
 from tensorc.schedule.tree import Site, around, path_to, sites
 
@@ -209,7 +209,16 @@ def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
     writers = _writers(inside, buffer)
     if any(a.buffer is buffer for site in inside for a in control(site)):
         return False
+    box = touched_box(body, buffer)
+    shape = buffer.shape
+    whole = [
+        w.time
+        for w in writers
+        if box is not None and fills(w, _place(w, buffer), box.lows, box.extents, shape)
+    ]
     for site in inside:
+        if any(comes_before(time, site.time) for time in whole):
+            continue
         for access in accesses(site.leaf):
             if access.buffer is not buffer or (access.writes and not access.updates):
                 continue

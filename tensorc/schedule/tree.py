@@ -18,7 +18,7 @@ from tensorc.ir.expr import (
     UnaryOp,
     Var,
 )
-from tensorc.ir.facts import Thing, facts, holds, names_in
+from tensorc.ir.facts import Thing, facts, holds
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -137,6 +137,13 @@ def with_parts(stmt: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return block(new)
 
 
+def map_nests(stmt: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
+    """`stmt` with its outermost loops, guards and leaves changed; what stays is shared."""
+    if isinstance(stmt, Block | Allocate):
+        return with_parts(stmt, tuple(map_nests(p, change) for p in parts(stmt)))
+    return change(stmt)
+
+
 def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
     """The statements from `root` down to `thing`, both included; None where it does not stand here.
 
@@ -165,15 +172,22 @@ _found_at = 0  # Steps work on one nest for a while: its position is where the s
 
 
 def _part_with(inside: tuple[Stmt, ...], thing: Thing) -> Stmt | None:
+    """The part that holds `thing`; the only one that can, where finding out means a walk."""
     global _found_at
-    if _found_at < len(inside) and holds(inside[_found_at], thing):
-        return inside[_found_at]
+    near = inside[_found_at] if _found_at < len(inside) else None
+    if near is not None and not isinstance(near, Block | Allocate) and holds(near, thing):
+        return near
+    nested: list[Stmt] = []
     for position, part in enumerate(inside):
-        if holds(part, thing):
+        if isinstance(part, Block | Allocate):
+            nested.append(part)
+        elif holds(part, thing):
             if len(inside) > 8:
                 _found_at = position
             return part
-    return None
+    if len(nested) == 1:
+        return nested[0]
+    return next((part for part in nested if holds(part, thing)), None)
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
@@ -295,7 +309,28 @@ def find_allocation(root: Stmt, name: str) -> Allocate | None:
 def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
-    return names | names_in(program.body)
+    return _Names(names, program.body)
+
+
+class _Names(set[str]):
+    """Some names, and all that stand under a statement, which are looked up and not copied."""
+
+    def __init__(self, names: set[str], stmt: Stmt) -> None:
+        super().__init__(names)
+        self._below: list[frozenset[str]] = []
+        stack = [stmt]
+        while stack:
+            top = stack.pop()
+            if isinstance(top, Block):
+                stack.extend(top.stmts)
+            elif isinstance(top, Allocate):
+                self.add(top.buffer.name)
+                stack.append(top.body)
+            else:
+                self._below.append(facts(top).names)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or any(name in names for names in self._below)
 
 
 def fresh_name(name: str, used: set[str]) -> str:
