@@ -1,32 +1,67 @@
-"""Matrix products against the BLAS that NumPy calls."""
+"""Matrix products, in the sizes and forms that networks need."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 import tensorc as tc
+from benchmarks.cases import dot_error_bound, make_case, normal
 from benchmarks.harness import Case, bench
 
-SHAPES = [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (128, 784, 512), (784, 128, 512)]
+
+@dataclass(frozen=True)
+class Product:
+    """(m, k) times (k, n), where one of the two may be stored transposed."""
+
+    m: int
+    k: int
+    n: int
+    form: str = "A B"
+
+    def __str__(self) -> str:
+        return f"{self.form} {self.m}x{self.k}x{self.n}"
 
 
-@bench(sizes=SHAPES)
-def matmul_float32(shape: tuple[int, int, int]) -> Case:
-    """Product of (m, k) and (k, n), against the BLAS that NumPy calls."""
-    m, k, n = shape
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=(m, k)).astype(np.float32)
-    b = rng.normal(size=(k, n)).astype(np.float32)
-    out, theirs = np.empty((m, n), np.float32), np.empty((m, n), np.float32)
-    left, right = tc.placeholder((m, k), name="A"), tc.placeholder((k, n), name="B")
-    kernel = tc.compile([tc.ops.matmul(left, right)], inputs=[left, right]).bind(a, b, out=out)
+SIZES = [
+    *(Product(n, n, n) for n in (128, 256, 512, 1024, 2048)),
+    Product(128, 784, 512),
+    Product(512, 512, 10),
+    Product(784, 128, 512, "A^T B"),
+    Product(128, 512, 784, "A B^T"),
+]
 
-    def check() -> None:
-        kernel()
-        exact = a.astype(np.float64) @ b.astype(np.float64)
-        # |fl(x.y) - x.y| <= k u / (1 - k u) |x|.|y|: Higham, "Accuracy and Stability of Numerical
-        # Algorithms", 2nd ed., section 3.1.
-        bound = k * 2.0**-24 / (1 - k * 2.0**-24) * (np.abs(a).astype(np.float64) @ np.abs(b))
-        assert np.all(np.abs(out - exact) <= bound), "matmul: beyond the rounding error bound"
 
-    return Case(kernel, check, {"numpy": lambda: np.matmul(a, b, out=theirs)}, flop=2.0 * m * n * k)
+@bench(sizes=SIZES)
+def matmul(size: Product) -> Case:
+    """Matrix products in float32; the rivals call a BLAS."""
+    a = normal(size.k, size.m) if size.form == "A^T B" else normal(size.m, size.k)
+    b = normal(size.n, size.k, seed=1) if size.form == "A B^T" else normal(size.k, size.n, seed=1)
+    left = a.T if size.form == "A^T B" else a
+    right = b.T if size.form == "A B^T" else b
+
+    def straight(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (x.T if size.form == "A^T B" else x, y.T if size.form == "A B^T" else y)
+
+    def ours(x: tc.Tensor, y: tc.Tensor) -> tc.Tensor:
+        x = tc.ops.transpose(x) if size.form == "A^T B" else x
+        return tc.ops.matmul(x, tc.ops.transpose(y) if size.form == "A B^T" else y)
+
+    def product(x: object, y: object) -> object:
+        first, second = straight(x, y)  # type: ignore[arg-type]
+        return first @ second
+
+    return make_case(
+        ours,
+        [a, b],
+        left.astype(np.float64) @ right.astype(np.float64),
+        dot_error_bound(left, right),
+        {
+            "numpy": lambda x, y, out: np.matmul(*straight(x, y), out=out),
+            "torch_eager": lambda _: product,
+            "torch_compiled": lambda _: product,
+            "jax_function": lambda _: product,
+        },
+        flop=2.0 * size.m * size.k * size.n,
+    )

@@ -1,27 +1,45 @@
-"""Results as a table for people and as JSON for later comparison."""
+"""Results as a table for people and as JSON for later comparison.
+
+A file holds one machine's results. A run replaces the rows that it measured and leaves the others,
+so each row says when it was measured.
+"""
 
 from __future__ import annotations
 
+import datetime
 import json
-import platform
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorc as tc
+from benchmarks.harness import Result, Timing
+from benchmarks.machine import Limits, describe
+from benchmarks.peers import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.harness import Result, Timing
+_HEADER: tuple[str, ...] = ("benchmark", "size", "threads", "ours", "rate", "of peak")
+_HEADER += ("rival", "its time", "rival / ours")
 
-_HEADER = ("benchmark", "size", "threads", "ours", "rate", "rival", "its time", "ours / rival")
+
+@dataclass(frozen=True)
+class Report:
+    """One machine's results, as they are kept."""
+
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    limits: Mapping[int, Limits]
+    results: Sequence[Result]
+    measured: Mapping[tuple[str, str, int], str]
 
 
-def table(results: Sequence[Result]) -> str:
-    """One line for each result and rival; a ratio below 1 means that ours is faster."""
-    rows = [row for result in results for row in _rows(result)]
+def table(results: Sequence[Result], limits: Mapping[int, Limits]) -> str:
+    """One line for each result and rival; a ratio above 1 means that ours is faster."""
+    rows = [row for result in results for row in _rows(result, limits)]
     widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -30,23 +48,27 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _rows(result: Result) -> list[tuple[str, ...]]:
+def _rows(result: Result, limits: Mapping[int, Limits]) -> list[tuple[str, ...]]:
+    peak = share(result, limits)
     head = (
         result.name,
         result.size,
         str(result.threads),
-        _show(result.ours),
-        _rate(result, result.ours),
+        shown(result.ours, result.unit),
+        rate(result),
+        "-" if math.isnan(peak) else f"{peak:.0%}",
     )
     rivals = [
-        (name, _show(timing), f"{result.ratios[name]:.2f}")
+        (name, shown(timing, result.unit), f"{timing.median / result.ours.median:.2f}")
         for name, timing in result.rivals.items()
     ]
     return [(*head, *rival) for rival in rivals] or [(*head, "-", "-", "-")]
 
 
-def _show(timing: Timing) -> str:
-    return f"{seconds(timing.median)} ±{100 * timing.spread:.0f}%"
+def shown(timing: Timing, unit: str = "s") -> str:
+    """A median with its spread."""
+    text = seconds(timing.median) if unit == "s" else f"{timing.median / 2**20:.1f} MiB"
+    return f"{text} ±{100 * timing.spread:.0f}%"
 
 
 def seconds(value: float) -> str:
@@ -61,24 +83,64 @@ def seconds(value: float) -> str:
     return f"{value / 1e-9:.3g} ns"
 
 
-def _rate(result: Result, timing: Timing) -> str:
+def rate(result: Result) -> str:
+    """GFLOP/s or GB/s, whichever limits."""
     if result.flop:
-        return f"{result.flop / timing.median / 1e9:.1f} GFLOP/s"
-    return f"{result.bytes / timing.median / 1e9:.1f} GB/s" if result.bytes else "-"
+        return f"{result.flop / result.ours.median / 1e9:.1f} GFLOP/s"
+    return f"{result.bytes / result.ours.median / 1e9:.1f} GB/s" if result.bytes else "-"
 
 
-def save(results: Sequence[Result], folder: Path) -> Path:
+def share(result: Result, limits: Mapping[int, Limits]) -> float:
+    """Our rate as a share of the machine's peak with so many threads; NaN where there is none."""
+    peak = limits.get(result.threads)
+    if peak is None or not (result.flop or result.bytes):
+        return math.nan
+    if result.flop:
+        return result.flop / result.ours.median / peak.flop
+    return result.bytes / result.ours.median / (peak.copy if result.writes else peak.read)
+
+
+def save(results: Sequence[Result], limits: Mapping[int, Limits], folder: Path) -> Path:
     """Write the results, with the machine and the versions that they hold for, as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    target = tc.Target().resolved()
-    path = folder / f"{target.cpu}.json"
+    machine = describe()
+    path = folder / f"{machine['cpu']}.json"
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    kept = {_key(item): item for item in old.get("results", [])}
+    kept |= {_key(item): item for item in ({**asdict(r), "measured": today} for r in results)}
     content = {
-        "cpu": target.cpu,
-        "threads": target.threads,
-        "python": platform.python_version(),
-        "tensorc": tc.__version__,
-        "packages": {name: metadata.version(name) for name in ("numpy", "llvmlite", "islpy")},
-        "results": [asdict(result) for result in results],
+        "machine": machine,
+        "versions": {
+            "tensorc": tc.__version__,
+            **{name: metadata.version(name) for name in ("llvmlite", "islpy")},
+            **versions(),
+        },
+        "limits": {**old.get("limits", {}), **{str(t): asdict(x) for t, x in limits.items()}},
+        "results": list(kept.values()),
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def load(path: Path) -> Report:
+    """The results that `save` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    measured = {_key(item): item.pop("measured") for item in content["results"]}
+    return Report(
+        content["machine"],
+        content["versions"],
+        {int(threads): Limits(**item) for threads, item in content["limits"].items()},
+        [as_result(item) for item in content["results"]],
+        measured,
+    )
+
+
+def as_result(item: dict[str, Any]) -> Result:
+    """A result from what `asdict` made of it."""
+    rivals = {name: Timing(**timing) for name, timing in item["rivals"].items()}
+    return Result(**{**item, "ours": Timing(**item["ours"]), "rivals": rivals})
+
+
+def _key(item: dict[str, Any]) -> tuple[str, str, int]:
+    return item["name"], item["size"], item["threads"]

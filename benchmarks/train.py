@@ -1,156 +1,92 @@
-"""The demo's training steps, against the same step by hand in NumPy, and in torch and JAX."""
+"""Whole training steps: forward, backward and update of an MLP, as one compiled function."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tensorc as tc
-from benchmarks.harness import Case, bench
-from benchmarks.peers import jax_step, torch_step
+from benchmarks.harness import Action, Case, Many, bench
+from benchmarks.peers import installed
+from benchmarks.steps import NumpyStep, Task, all_steps, jax_pipelined
 from tensorc import nn, optim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[np.float32]"
-
-BATCH = 128
-MLP, SOFTMAX = (784, 512, 10), (784, 10)
+PIPELINED = 20  # Steps that JAX starts before the last is waited for.
+CHECKED = 4  # Steps whose losses are compared.
 
 
-@dataclass
-class NumpyStep:
-    """Forward, backward and update in float32, in place wherever NumPy can."""
+@dataclass(frozen=True)
+class Setting:
+    """A network, a batch and an optimizer; as text it is the row's name."""
 
-    parameters: list[Array]
-    update: Callable[[NumpyStep, list[Array]], None]
-    lr: float
-    state: list[Array] = field(default_factory=list)
-    steps: int = 0
+    label: str
+    sizes: tuple[int, ...]
+    batch: int
+    optimizer: str
 
-    def __call__(self, x: Array, y: NDArray[np.int32]) -> float:
-        """Train on one batch; its loss."""
-        p = self.parameters
-        inputs, z = [x], x @ p[0]
-        z += p[1]
-        for position in range(2, len(p), 2):
-            inputs.append(np.maximum(z, 0, out=z))
-            z = z @ p[position]
-            z += p[position + 1]
-        z -= z.max(axis=1, keepdims=True)
-        rows = np.arange(len(y))
-        picked = z[rows, y]
-        np.exp(z, out=z)
-        total = z.sum(axis=1, keepdims=True)
-        loss = float(np.mean(np.log(total[:, 0]) - picked))
-        z /= total
-        z[rows, y] -= 1
-        z /= np.float32(len(y))
-        gradients: list[Array] = []
-        for position in range(len(p) - 2, -1, -2):
-            layer = inputs[position // 2]
-            gradients = [layer.T @ z, z.sum(axis=0), *gradients]
-            if position:
-                z = z @ p[position].T
-                z *= layer > 0
-        self.steps += 1
-        self.update(self, gradients)
-        return loss
+    def __str__(self) -> str:
+        return f"({self.label}) {'-'.join(map(str, self.sizes))}, {self.batch}, {self.optimizer}"
 
 
-def numpy_sgd(step: NumpyStep, gradients: list[Array]) -> None:
-    """Plain gradient descent."""
-    for p, g in zip(step.parameters, gradients, strict=True):
-        g *= np.float32(step.lr)
-        p -= g
+A = Setting("a", (784, 512, 10), 128, "sgd")
+B = Setting("b", (784, 1024, 1024, 10), 256, "adam")
+C = Setting("c", (64, 32, 10), 32, "sgd")
+DEMO = Setting("demo", (784, 512, 10), 128, "adam")
 
 
-def numpy_adam(step: NumpyStep, gradients: list[Array]) -> None:
-    """Adam with bias correction."""
-    if not step.state:
-        step.state = [np.zeros_like(p) for p in step.parameters for _ in range(2)]
-    t = step.steps
-    rate, scale = np.float32(step.lr / (1 - 0.9**t)), np.float32(1 / (1 - 0.999**t))
-    for i, (p, g) in enumerate(zip(step.parameters, gradients, strict=True)):
-        m, v = step.state[2 * i : 2 * i + 2]
-        m *= np.float32(0.9)
-        m += np.float32(0.1) * g
-        v *= np.float32(0.999)
-        g *= g
-        g *= np.float32(0.001)
-        v += g
-        np.multiply(v, scale, out=g)
-        np.sqrt(g, out=g)
-        g += np.float32(1e-8)
-        np.divide(m, g, out=g)
-        g *= rate
-        p -= g
-
-
-@bench(sizes=[MLP])
-def mlp_adam(sizes: Sequence[int]) -> Case:
-    """The demo's MLP, one Adam step of 128 images, against NumPy by hand."""
-    return _case(sizes, optim.Adam(1e-3), numpy_adam, "adam", 1e-3)
-
-
-@bench(sizes=[MLP])
-def mlp_sgd(sizes: Sequence[int]) -> Case:
-    """The same MLP with plain gradient descent."""
-    return _case(sizes, optim.SGD(0.01), numpy_sgd, "sgd", 0.01)
-
-
-@bench(sizes=[SOFTMAX])
-def softmax_sgd(sizes: Sequence[int]) -> Case:
-    """Softmax regression with plain gradient descent."""
-    return _case(sizes, optim.SGD(0.01), numpy_sgd, "sgd", 0.01)
-
-
-def _case(
-    sizes: Sequence[int],
-    optimizer: nn.Optimizer,
-    update: Callable[[NumpyStep, list[Array]], None],
-    kind: str,
-    lr: float,
-) -> Case:
+def make_step(setting: Setting) -> tuple[nn.Step, Task]:
+    """Our step, and the same task for others; both start from the same weights."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
+    for fan_in, fan_out in itertools.pairwise(setting.sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     model.initialize(0)
-    start = [parameter.value.copy() for parameter in model.parameters()]
+    adam = setting.optimizer == "adam"
+    lr = 1e-3 if adam else 1e-2
     rng = np.random.default_rng(0)
-    x = rng.uniform(size=(BATCH, sizes[0])).astype(np.float32)
-    y = rng.integers(0, sizes[-1], BATCH).astype(np.int32)
-    ours = tc.compile(nn.training_step(model, nn.SoftmaxLoss(), optimizer, BATCH))
-    rivals: dict[str, Callable[[Any, Any], float]] = {
-        "numpy": NumpyStep([p.copy() for p in start], update, lr)
-    }
-    if importlib.util.find_spec("torch"):
-        rivals["torch"] = torch_step(start, kind, lr)
-    if importlib.util.find_spec("jax"):
-        rivals["jax"] = jax_step(start, kind, lr)
+    task = Task(
+        setting.sizes,
+        [parameter.value.copy() for parameter in model.parameters()],
+        setting.optimizer,
+        lr,
+        rng.uniform(size=(setting.batch, setting.sizes[0])).astype(np.float32),
+        rng.integers(0, setting.sizes[-1], setting.batch).astype(np.int32),
+    )
+    optimizer = optim.Adam(lr) if adam else optim.SGD(lr)
+    return nn.training_step(model, nn.SoftmaxLoss(), optimizer, setting.batch), task
+
+
+@bench(sizes=[A, B, C, DEMO])
+def train(setting: Setting) -> Case:
+    """A training step, against the best of others; JAX also with 20 steps started at once."""
+    step, task = make_step(setting)
+    loss = np.zeros((), np.float32)
+    ours = tc.compile(step).bind(task.x, task.y, out=loss)
+    others = all_steps(task)
 
     def check() -> None:
-        """Ten steps of everyone from the same weights give the same losses."""
-        losses = {name: [rival(x, y) for _ in range(10)] for name, rival in rivals.items()}
-        got = [float(ours(x, y)) for _ in range(10)]
-        for name, expected in losses.items():
-            np.testing.assert_allclose(got, expected, rtol=1e-3, err_msg=name)
+        """Compare the losses of the first steps with those of the float64 reference.
 
-    products = sum(a * b for a, b in itertools.pairwise(sizes))
-    inner = sum(a * b for a, b in itertools.pairwise(sizes))
-    return Case(
-        lambda: ours(x, y),
-        check,
-        {name: lambda rival=rival: rival(x, y) for name, rival in rivals.items()},  # type: ignore[misc]
-        flop=2.0
-        * BATCH
-        * (2 * products + inner),  # Forward, by weights; by inputs, save the first.
-    )
+        Rounding may take each as far as several times what NumPy's own float32 run is off.
+        """
+        exact = _losses(NumpyStep(task, np.float64))
+        rounding = 8 * max(abs(a - b) for a, b in zip(_losses(NumpyStep(task)), exact, strict=True))
+        losses = {"tensorc": _losses(lambda: (ours(), float(loss))[1])}
+        losses |= {name: _losses(other) for name, other in others.items()}
+        for name, got in losses.items():
+            np.testing.assert_allclose(got, exact, rtol=0, atol=rounding + 2e-6, err_msg=name)
+
+    rivals: dict[str, Action | Many] = {**others}
+    if installed("jax"):
+        rivals["jax pipelined"] = Many(jax_pipelined(task, PIPELINED), PIPELINED)
+    return Case(ours, check, rivals, flop=task.flop)
+
+
+def _losses(step: Callable[[], float]) -> list[float]:
+    return [step() for _ in range(CHECKED)]

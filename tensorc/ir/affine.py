@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import int64
@@ -42,6 +43,7 @@ def linear(expr: Expr) -> Linear | None:
             return None
 
 
+@lru_cache(maxsize=16384)  # One index is asked about in many pairs of accesses.
 def exact_linear(index: Expr) -> Linear | None:
     """As `linear`; None too where a part is narrower than int64, since its sums may wrap."""
     if any(n.dtype != int64 for n in walk(index)):  # type: ignore[union-attr]
