@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 VECTORS = 4  # Registers of partial results: their additions hide each other's latency.
 COLUMN_VECTORS = 8  # The same where each register is a part of the result.
 ROW_BYTES = 16 * 1024  # The most of a row of results that stays in the nearest cache.
+ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
 CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
 
@@ -152,14 +153,25 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
         wide = max(wide, min(-(-share // wide) * wide, most))
     column = Loop(s, stage, lane.var)
     outer = [Loop(s, stage, x.var) for x in spatial[:-1]]
-    if extent_of(lane) > wide:
+    if far or extent_of(lane) > wide:
         tile, column = s.split(column, wide)
         outer.append(tile)
-    inner = [Loop(s, stage, x.var) for x in reduced]
-    s.reorder(*inner, column)
-    if outer:
-        s.cache_write(stage, outer[-1])
-        finish_tile(s, outer[-1].var, lanes)
+    rows = [Loop(s, stage, x.var) for x in reduced]
+    s.reorder(*rows, column)
+    if not outer:
+        for x in stage_sites(s.program, stage):
+            attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))
         return
-    for x in stage_sites(s.program, stage):
-        attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))
+    s.cache_write(stage, outer[-1])
+    if far and extent_of(reduced[-1]) % ROWS == 0:
+        attempt(s, partial(_rows_together, s, rows[-1], column, lanes))
+    finish_tile(s, outer[-1].var, lanes)
+
+
+def _rows_together(s: Schedule, row: Loop, column: Loop, lanes: int) -> None:
+    """Add several rows to each register of the result before the next is loaded."""
+    _, inner = s.split(row, ROWS)
+    register, lane = s.split(column, lanes)
+    s.reorder(register, inner, lane)
+    s.unroll(inner)
+    s.vectorize(lane)
