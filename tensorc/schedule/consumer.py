@@ -40,7 +40,7 @@ from tensorc.schedule.legality import (
 )
 from tensorc.schedule.loops import guarded, need_serial
 from tensorc.schedule.placement import STACK_LIMIT, bytes_of
-from tensorc.schedule.region import Box, difference, reads_own_writes, rebase, touched_box
+from tensorc.schedule.region import Box, Layout, difference, reads_own_writes, rebase, touched_box
 from tensorc.schedule.tree import (
     Siblings,
     Site,
@@ -477,6 +477,6 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     sizes = [const_int(e) for e in box.extents]
     small = all(s is not None for s in sizes) and bytes_of(sizes, buffer) <= STACK_LIMIT
     local = replace(buffer, shape=box.extents, scope="local" if small else "global")
-    body = Allocate(local, rebase(loop.body, buffer, local, box.lows), loc=allocation.loc)
+    body = Allocate(local, rebase(loop.body, buffer, local, Layout(box.lows)), loc=allocation.loc)
     within = replace_stmt(allocation.body, loop, replace(loop, body=body))
     return with_body(program, replace_stmt(program.body, allocation, within))

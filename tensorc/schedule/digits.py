@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from tensorc.ir.affine import Linear, exact_linear
-from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Var, const_int
+from tensorc.ir.affine import Linear, exact_linear, to_expr
+from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Const, Expr, Var, const_int
 from tensorc.ir.walk import loads, substitute
 from tensorc.schedule.tree import equal
 
@@ -128,6 +128,26 @@ def _comes_first(writer: Site, reader: Site, match: Mapping[Var, Expr]) -> bool:
         elif isinstance(s, int) or isinstance(t, int) or match.get(s, s) is not t:  # type: ignore[arg-type]
             return False
     return False
+
+
+def divided(index: Expr, factor: int, loops: Mapping[Var, For]) -> tuple[Expr, Expr]:
+    """`index // factor` and `index % factor`, in affine form where the digits tell it.
+
+    `16*j + l` with `0 <= l < 16` is `j` and `l`.
+    """
+    form = exact_linear(index)
+    if form is not None:
+        high = {v: c // factor for v, c in form.coeffs.items() if c % factor == 0}
+        low = {v: c for v, c in form.coeffs.items() if c % factor}
+        span = (
+            _span([(c, v) for v, c in low.items()], loops) if low.keys() <= loops.keys() else None
+        )
+        const = form.const % factor
+        if span is not None and span[0] + const >= 0 and span[1] + const < factor:
+            quotient = Linear(high, form.const // factor)
+            return to_expr(quotient), to_expr(Linear(low, const))
+    by = Const(factor)
+    return Binary(BinaryOp.FLOORDIV, index, by), Binary(BinaryOp.MOD, index, by)
 
 
 def comes_before(first: Time, second: Time) -> bool:

@@ -93,7 +93,7 @@ class _Touched:
 
     @staticmethod
     def of(site: Site) -> _Touched:
-        read = frozenset(x.buffer for x in (*leaf_loads(site.leaf), *control(site)))
+        read = facts(site.leaf).read | {x.buffer for x in control(site)}
         return _Touched(read, frozenset(facts(site.leaf).written), isinstance(site.leaf, Check))
 
     def meets(self, other: _Touched) -> bool:

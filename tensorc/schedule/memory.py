@@ -7,7 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError, TensorcError
-from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, Where, all_of, const, const_int
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Buffer,
+    Compare,
+    CompareOp,
+    Const,
+    Expr,
+    Load,
+    Var,
+    Where,
+    all_of,
+    const,
+    const_int,
+)
 from tensorc.ir.facts import reads, writes
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, For, ForKind, If, Program, Stmt, Store, block
@@ -16,6 +30,7 @@ from tensorc.ir.walk import replace_buffers, written_buffers
 from tensorc.schedule.legality import carried_pair, refuse, refuse_checks
 from tensorc.schedule.region import (
     Box,
+    Layout,
     is_covered,
     limits,
     loop_nest,
@@ -84,7 +99,7 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     used = used_names(program)
     local = Buffer(fresh_name(f"{name}.local", used), box.extents, buffer.dtype, scope)
     given = [*around(program, loop), *in_range(loop)]
-    body: list[Stmt] = [rebase(loop.body, buffer, local, box.lows)]
+    body: list[Stmt] = [rebase(loop.body, buffer, local, Layout(box.lows))]
     whole = is_covered(loop.body, buffer, box, given)
     if not whole or not reads_own_writes(loop.body, buffer, given):
         body.insert(0, _copy(buffer, local, box, given, used, to_local=True))
@@ -114,6 +129,7 @@ def cache_read(
     scope: str = "global",
     order: Sequence[int] | None = None,
     pad: float | None = None,
+    panel: int | None = None,
 ) -> Program:
     """Copy what one iteration of `loop` reads from `name` to a buffer of its own, first.
 
@@ -134,11 +150,16 @@ def cache_read(
     that number where the box reaches over the end of `name`: a ragged tile then reads a full one.
     `relax_guard` makes it compute a full one.
 
+    With `panel` the last dimension of the copy is cut in panels of so many elements, one whole
+    panel after the other: `[k, j]` is stored at `[j // panel, k, j % panel]`. Its loops are
+    `B.in0` over panels, then those of the other dimensions, and the last within a panel.
+
     Legal where nothing in the loop writes `name`.
 
     Raises:
         ScheduleError: the loop writes `name`, or does not read it; the box has no constant size
-            (scope "local"); `order` is no permutation; `pad` is no value of the buffer's dtype.
+            (scope "local"); `order` is no permutation; `pad` is no value of the buffer's dtype;
+            `panel` is below 1, or `name` has no dimension to cut.
     """
     step = f"cache_read({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
@@ -154,14 +175,28 @@ def cache_read(
         raise ScheduleError(
             f"{step}: order {order} is no permutation of the {buffer.ndim} dimensions of '{name}'"
         )
+    if panel is not None and (panel < 1 or not order):
+        raise ScheduleError(
+            f"{step}: a panel has at least 1 element of the last dimension; got panel={panel} for "
+            f"'{name}', which has {len(order)} dimensions"
+        )
     used = used_names(program)
     shape = tuple(box.extents[d] for d in order)
+    if panel is not None:
+        shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
     local = Buffer(fresh_name(f"{name}.local", used), shape, buffer.dtype, scope)
     given = [*around(program, loop), *in_range(loop)]
-    copy = _copy(buffer, local, box, given, used, to_local=True, order=order, pad=padding)
-    uses = rebase(loop.body, buffer, local, box.lows, order)
+    layout = Layout(box.lows, order, panel)
+    copy = _copy(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
+    uses = rebase(loop.body, buffer, local, layout)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
+
+
+def _panels(extent: Expr, panel: int) -> Expr:
+    """How many panels hold `extent` elements."""
+    more = Binary(BinaryOp.ADD, extent, Const(panel - 1))
+    return simplify(Binary(BinaryOp.FLOORDIV, more, Const(panel)))
 
 
 def set_scope(program: Program, name: str, scope: str) -> Program:
@@ -297,14 +332,28 @@ def _copy(
     used: set[str],
     *,
     to_local: bool,
-    order: Sequence[int] | None = None,
+    layout: Layout | None = None,
     pad: Const | None = None,
 ) -> Stmt:
     kind = "in" if to_local else "out"
-    vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(buffer.ndim)]
-    outside = tuple(simplify(low + v) for low, v in zip(box.lows, vars_, strict=True))
-    here = tuple(vars_) if order is None else tuple(vars_[d] for d in order)
-    guard = all_of(limits(box.lows, vars_, box.extents, buffer.shape, given))
+    panel = layout.panel if layout is not None else None
+    count = buffer.ndim + (panel is not None)
+    vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(count)]
+    extents = box.extents
+    places: list[Expr] = list(vars_)
+    here = tuple(vars_)
+    if panel is not None:
+        assert layout is not None, "a panel is part of a layout"
+        first, *others, last = vars_
+        inside: dict[int, Expr] = dict(zip(layout.order, others, strict=False))
+        inside[layout.order[-1]] = Binary(BinaryOp.ADD, first * panel, last)
+        places = [inside[d] for d in range(buffer.ndim)]
+        extents = local.shape
+        given = [*given, *(c for v, e in zip(vars_, extents, strict=True) for c in _below(v, e))]
+    elif layout is not None:
+        here = tuple(vars_[d] for d in layout.order)
+    outside = tuple(simplify(low + v) for low, v in zip(box.lows, places, strict=True))
+    guard = all_of(limits(box.lows, places, box.extents, buffer.shape, given))
     value: Expr = Load(buffer, outside)
     if guard is not None and pad is not None:
         value = Where(guard, value, pad)
@@ -314,4 +363,8 @@ def _copy(
     )
     if guard is not None:
         stmt = If(guard, stmt)
-    return loop_nest(vars_, box.extents, stmt)
+    return loop_nest(vars_, extents, stmt)
+
+
+def _below(var: Var, extent: Expr) -> tuple[Expr, Expr]:
+    return Compare(CompareOp.LE, Const(0), var), Compare(CompareOp.LT, var, extent)

@@ -27,7 +27,7 @@ from tensorc.ir.stmt import (
 )
 from tensorc.ir.walk import rewrite, substitute, written_buffers
 from tensorc.schedule.legality import STRICT, TwoInstances, accesses, control
-from tensorc.schedule.region import Box, limits, rebase, touched_box
+from tensorc.schedule.region import Box, Layout, limits, rebase, touched_box
 from tensorc.schedule.tree import (
     Site,
     around,
@@ -163,7 +163,7 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     moved = [
         _shrunk(step, nest, producer.buffer, local, box, given, used) for nest in producer.nests
     ]
-    uses = rebase(loop.body, producer.buffer, local, box.lows)
+    uses = rebase(loop.body, producer.buffer, local, Layout(box.lows))
     inside = Allocate(local, block([*moved, uses]), loc=producer.allocation.loc)
     rest = _remove(program.body, producer)
     return with_body(program, replace_stmt(rest, loop, replace(loop, body=inside)))
@@ -376,7 +376,7 @@ def _shrunk(
         return with_parts(stmt, tuple(visit(p) for p in parts(stmt)))
 
     moved = visit(nest)
-    return rebase(substitute(moved, values), buffer, local, box.lows)
+    return rebase(substitute(moved, values), buffer, local, Layout(box.lows))
 
 
 def _remove(body: Stmt, producer: _Producer) -> Stmt:

@@ -23,8 +23,8 @@ from tensorc.ir.expr import (
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Leaf, Node, Program, Role, Stmt, Store
-from tensorc.ir.walk import free_vars, rewrite, written_buffers
-from tensorc.schedule.digits import comes_before, fills, mirrors
+from tensorc.ir.walk import free_vars, rewrite, walk_stmts, written_buffers
+from tensorc.schedule.digits import comes_before, divided, fills, mirrors
 from tensorc.schedule.legality import accesses, before_text, control
 from tensorc.schedule.tree import Site, around, path_to, sites
 
@@ -40,6 +40,19 @@ class Box:
 
     lows: tuple[Expr, ...]
     extents: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a buffer's part lies in a buffer of its own.
+
+    Indices count from `lows` on. `order` says which dimension each of the other is (none: the
+    same); then the last is cut in panels of `panel` elements, and the panel's number comes first.
+    """
+
+    lows: tuple[Expr, ...]
+    order: tuple[int, ...] = ()
+    panel: int | None = None
 
 
 def touched_box(
@@ -123,17 +136,19 @@ def rebase(
     stmt: Stmt,
     buffer: Buffer,
     local: Buffer,
-    lows: Sequence[Expr],
-    order: Sequence[int] | None = None,
+    layout: Layout,
 ) -> Stmt:
-    """Every access of `buffer` turned into one of `local`, indices taken from `lows` on.
-
-    `order` says which dimension of `buffer` each of `local` is.
-    """
+    """Every access of `buffer` turned into one of `local`, which holds it in `layout`."""
+    loops = {s.var: s for s in walk_stmts(stmt) if isinstance(s, For)}
 
     def shift(indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        moved = tuple(difference(i, low) for i, low in zip(indices, lows, strict=True))
-        return moved if order is None else tuple(moved[d] for d in order)
+        moved = tuple(difference(i, low) for i, low in zip(indices, layout.lows, strict=True))
+        if layout.order:
+            moved = tuple(moved[d] for d in layout.order)
+        if layout.panel is None:
+            return moved
+        quotient, rest = divided(moved[-1], layout.panel, loops)
+        return (quotient, *moved[:-1], rest)
 
     def rule(node: Node) -> Node | None:
         match node:
@@ -161,19 +176,21 @@ def difference(a: Expr, b: Expr) -> Expr:
 
 def limits(
     lows: Sequence[Expr],
-    local: Sequence[Var],
+    local: Sequence[Expr],
     extents: Sequence[Expr],
     shape: Sequence[Expr],
     given: Sequence[Expr],
 ) -> list[Expr]:
-    """The conditions that `lows + local` stays inside `shape`, but for those that are proved."""
+    """The conditions that `lows + local` stays inside `shape`, but for those that are proved.
+
+    A variable in `local` runs below its extent; of other places `given` tells the range.
+    """
     needed: list[Expr] = []
-    for low, var, extent, size in zip(lows, local, extents, shape, strict=True):
-        index = Binary(BinaryOp.ADD, low, var)
-        own = [
-            Compare(CompareOp.LE, Const(0), var),
-            Compare(CompareOp.LT, var, extent),
-        ]
+    for low, place, extent, size in zip(lows, local, extents, shape, strict=True):
+        index = Binary(BinaryOp.ADD, low, place)
+        own: list[Expr] = []
+        if isinstance(place, Var):
+            own = [Compare(CompareOp.LE, Const(0), place), Compare(CompareOp.LT, place, extent)]
         claims = (Compare(CompareOp.LE, Const(0), index), Compare(CompareOp.LT, index, size))
         needed += [simplify(c) for c in claims if not prove(c, [*given, *own]).holds]
     return needed

@@ -272,6 +272,7 @@ class Schedule:
         scope: str = "global",
         order: Sequence[int] | None = None,
         pad: float | None = None,
+        panel: int | None = None,
     ) -> Stage:
         """Copy what an iteration reads to a buffer of its own: see `memory.cache_read`.
 
@@ -282,11 +283,13 @@ class Schedule:
             options["order"] = tuple(order)
         if pad is not None:
             options["pad"] = pad
+        if panel is not None:
+            options["panel"] = panel
         before = set(self.stages)
         self._take(
             "cache_read",
             (buffer, self._ref(loop)),
-            lambda p: memory.cache_read(p, buffer, self._find(loop), scope, order, pad),
+            lambda p: memory.cache_read(p, buffer, self._find(loop), scope, order, pad, panel),
             options,
         )
         return next(self[name] for name in self.stages if name not in before)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import (
@@ -87,11 +89,13 @@ def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) ->
         private: frozenset[Buffer],
     ) -> None:
         while isinstance(stmt, Allocate):
-            private = private | {stmt.buffer} if loops else private
+            if loops:
+                private = private | {stmt.buffer}
             stmt = stmt.body
         if isinstance(stmt, Block):
             for position, part in enumerate(stmt.stmts):
-                collect(part, loops, conds, (*time, position), private)
+                if where is None or isinstance(part, Block | Allocate) or where(part):
+                    collect(part, loops, conds, (*time, position), private)
         elif where is not None and not where(stmt):
             return
         elif isinstance(stmt, For):
@@ -151,7 +155,7 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
     """
     path = [root]
     while root is not thing:
-        if isinstance(root, Allocate):
+        if type(root) is Allocate:
             if root.buffer is thing:
                 break
             root = root.body
@@ -298,8 +302,10 @@ def find_buffer(program: Program, name: str) -> Buffer | None:
 
 def find_allocation(root: Stmt, name: str) -> Allocate | None:
     """The allocation of a buffer called `name`, the first in text order."""
-    if isinstance(root, Allocate) and root.buffer.name == name:
-        return root
+    while type(root) is Allocate:
+        if root.buffer.name == name:
+            return root
+        root = root.body
     if isinstance(root, For | If) and name not in facts(root).names:
         return None
     found = (find_allocation(part, name) for part in parts(root))
@@ -309,28 +315,44 @@ def find_allocation(root: Stmt, name: str) -> Allocate | None:
 def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
-    return _Names(names, program.body)
+    below: list[frozenset[str]] = []
+    stack = [program.body]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Block):
+            stack.extend(top.stmts)
+        elif isinstance(top, Allocate):
+            names.add(top.buffer.name)
+            stack.append(top.body)
+        else:
+            below.append(facts(top).names)
+    return _census.union(below) | names
 
 
-class _Names(set[str]):
-    """Some names, and all that stand under a statement, which are looked up and not copied."""
+class _Census:
+    """The union of many sets, counted on from the one before, since a step changes few of them."""
 
-    def __init__(self, names: set[str], stmt: Stmt) -> None:
-        super().__init__(names)
-        self._below: list[frozenset[str]] = []
-        stack = [stmt]
-        while stack:
-            top = stack.pop()
-            if isinstance(top, Block):
-                stack.extend(top.stmts)
-            elif isinstance(top, Allocate):
-                self.add(top.buffer.name)
-                stack.append(top.body)
-            else:
-                self._below.append(facts(top).names)
+    def __init__(self) -> None:
+        self.sets: dict[int, frozenset[str]] = {}
+        self.counts: Counter[str] = Counter()
+        self.lock = Lock()
 
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or any(name in names for names in self._below)
+    def union(self, sets: Sequence[frozenset[str]]) -> set[str]:
+        """What is in any of `sets`, which stay as they are."""
+        now = {id(s): s for s in sets}
+        with self.lock:
+            for gone in self.sets.keys() - now.keys():
+                for name in self.sets[gone]:
+                    self.counts[name] -= 1
+                    if not self.counts[name]:
+                        del self.counts[name]
+            for new in now.keys() - self.sets.keys():
+                self.counts.update(now[new])
+            self.sets = now
+            return set(self.counts)
+
+
+_census = _Census()
 
 
 def fresh_name(name: str, used: set[str]) -> str:

@@ -42,6 +42,7 @@ PACK_STRIDE = 32  # Elements between rows of an operand above which its panel is
 # What is read beside a tile comes in short parts of rows that lie far apart: only from near caches
 # is that no slower than a pass of its own along the rows.
 NEAR_BYTES = 1024 * 1024
+FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the nearest cache together.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
@@ -103,8 +104,13 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     pad = n % lanes != 0 and shared is not None and m >= PAD_ROWS
     tile = best_tile(m, n, lanes, target.vector_registers, padded=pad)
     before = [Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)]
+    columns = Loop(s, stage, lane.var)
+    scattered = _scattered_operand(product, tile, lanes)
+    if scattered is not None:
+        once, columns = s.split(columns, n)  # What is packed in it serves all tiles.
+        before.append(once)
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
-    lane_outer, column = _cut(s, Loop(s, stage, lane.var), tile.vectors * lanes, always=pad)
+    lane_outer, column = _cut(s, columns, tile.vectors * lanes, always=pad)
     outer = [*before, *lane_outer, *row_outer]
     inner = [row_inner, column]
     if extent_in(s, column) > lanes:
@@ -115,6 +121,8 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         return
     if shared is not None and len(outer) > 1:
         _pack(s, shared, product, outer[-2], tile, lanes, padded=pad)
+    if scattered is not None:
+        attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
     s.cache_write(stage, outer[-1])
     if pad:
         _relax(s, outer[-1])
@@ -141,6 +149,29 @@ def _shared_operand(product: Product) -> Load | None:
         if len(dims) == 1 and is_index(dims[0], product.lane.var):
             return use
     return None
+
+
+def _scattered_operand(product: Product, tile: Tile, lanes: int) -> Load | None:
+    """The operand of the rows, where a tile reads a few neighbours of each of many far rows of it.
+
+    Such is A in `A^T B`: its rows lie so far apart that they meet in few places of the cache.
+    """
+    m, n = const_int(product.rows.extent), const_int(product.lane.extent)
+    if m is None or n is None or n < PACK_REUSE * tile.vectors * lanes or m < 2 * tile.rows:
+        return None
+    uses = leaf_loads(product.leaf)
+    for use in uses:
+        alone = sum(u.buffer is use.buffer for u in uses) == 1
+        steps = stride(use, product.rows.var) == 1 and stride(use, product.lane.var) == 0
+        width = const_int(use.buffer.shape[-1]) or 0
+        if alone and steps and width * use.buffer.dtype.bytes >= FAR_ROWS:
+            return use
+    return None
+
+
+def _rows_packed(s: Schedule, use: Load, at: Loop, tile: Tile) -> None:
+    copy = s.cache_read(use.buffer.name, at, panel=tile.rows)
+    s.unroll(copy.loops[-1])
 
 
 def _pack(

@@ -23,6 +23,8 @@ from tensorc.schedule.tree import Site, path_to, sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tensorc.ir.stmt import If, Leaf
+
 UNROLL = 16  # Iterations of a loop over registers that are written out.
 
 
@@ -95,14 +97,22 @@ def finish_tile(s: Schedule, around: Var, lanes: int) -> None:
 def run_on_threads(s: Schedule) -> None:
     """Run the outermost loop of each large nest in parallel, or the next where that is illegal."""
     for nest in list(nests(s.program.body)):
-        inside = sites(nest)
-        if is_parallel(inside) or work_of(inside) < PARALLEL_WORK:
-            continue
-        (*_, last) = inside
-        for loop in _outer_loops(nest):
-            stage = written_buffers(last.leaf)
-            if stage and attempt(s, partial(s.parallel, Loop(s, stage[0].name, loop.var))):
-                break
+        _nest_on_threads(s, nest)
+
+
+def _nest_on_threads(s: Schedule, nest: For | If | Leaf) -> None:
+    if isinstance(nest, For) and const_int(nest.extent) == 1 and nest.kind is ForKind.SERIAL:
+        for part in list(nests(nest.body)):
+            _nest_on_threads(s, part)
+        return
+    inside = sites(nest)
+    if is_parallel(inside) or work_of(inside) < PARALLEL_WORK:
+        return
+    (*_, last) = inside
+    for loop in _outer_loops(nest):
+        stage = written_buffers(last.leaf)
+        if stage and attempt(s, partial(s.parallel, Loop(s, stage[0].name, loop.var))):
+            return
 
 
 def is_parallel(found: Iterable[Site]) -> bool:
