@@ -194,6 +194,8 @@ class Chooser:
             options["order"] = tuple(int(d) for d in self.rng.permutation(rank))
         if self.rng.random() < 0.3:
             options["scope"] = "local"
+        if self.rng.random() < 0.25:
+            options["panel"] = self.pick((1, 2, 3, 4))
         return Step("cache_read", (name, loop), options)
 
     def plan(self, kind: str, stage: str, loops: list[LoopRef]) -> list[Step]:
@@ -221,7 +223,9 @@ class Chooser:
                     Step("relax_guard", (local, LoopRef(local, f"{loop.loop}.inner"))),
                 ]
             case "fetch ahead":
-                return [self.cache_read(loop), Step("pipeline", (loop, self.pick((2, 3))))]
+                read = self.cache_read(loop)
+                slots = Step("double_buffer", (f"{read.args[0]}.local", loop))
+                return [read, self.pick((slots, Step("pipeline", (loop, self.pick((2, 3))))))]
             case "lanes":
                 tail = {"tail": self.pick(("guard", "peel", "mask"))}
                 inner = part(loop, "inner")

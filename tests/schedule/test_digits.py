@@ -9,7 +9,7 @@ from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Const, Expr, V
 from tensorc.ir.parser import parse
 from tensorc.ir.sets import Encoder, prove, sample
 from tensorc.ir.stmt import Accumulate, For, Store
-from tensorc.schedule.digits import fills, mirrors, tied_vars
+from tensorc.schedule.digits import divided, fills, mirrors, tied_vars
 from tensorc.schedule.region import _written, always
 from tensorc.schedule.tree import Site, in_range, sites
 
@@ -133,3 +133,22 @@ def test_ranges_prove_what_the_solver_proves(
     known = [encoder.condition(g) for g in given_]
     empty = sample(encoder.set_of(wrong, *known)) == ()
     assert prove(Compare(op, total, ZERO), given_).holds == empty
+
+
+@given(digits=DIGITS, factor=st.integers(1, 12), const=st.integers(-5, 30))
+def test_an_index_is_its_panel_and_its_place_in_it(
+    digits: list[tuple[int, int]], factor: int, const: int
+) -> None:
+    site, index = nested(digits)
+    index = index + const
+    quotient, rest = divided(index, factor, {x.var: x for x in site.loops})
+    by = Const(factor)
+    for got, op in ((quotient, BinaryOp.FLOORDIV), (rest, BinaryOp.MOD)):
+        wanted = Binary(op, index, by)
+        assert prove(Compare(CompareOp.EQ, got, wanted), site.domain()).holds
+
+
+def test_the_digits_of_a_tile_are_divided_without_a_quotient() -> None:
+    site, index = nested([(16, 9), (8, 2), (1, 8)])
+    quotient, rest = divided(index, 16, {x.var: x for x in site.loops})
+    assert [str(x) for x in (quotient, rest)] == ["v0", "v1 * 8 + v2"]

@@ -336,3 +336,86 @@ def test_relax_guard_refuses_a_parameter_and_a_loop_without_a_guard() -> None:
     with pytest.raises(ScheduleError) as error:
         s.relax_guard("C", s["C"].loop("i"))
     assert str(error.value) == ("relax_guard(C, i): no guard of 'C' inside loop i depends on i")
+
+
+def test_cache_read_packs_a_matrix_in_panels() -> None:
+    plain = matmul(4, 3, 10)
+    s = Schedule(plain)
+    i, j, k = s.loops("C")
+    once, i = s.split(i, 4)
+    j_outer, j_inner = s.split(j, 4)
+    s.reorder(once, j_outer, i, k, j_inner)
+    panels = s.cache_read("B", once, panel=4)
+    assert [x.name for x in panels.loops] == ["i.outer", "B.in0", "B.in1", "B.in2"]
+    assert_text(
+        s,
+        """
+        for i.outer in range(1):
+          alloc B.local: float32[3, 3, 4]
+            for B.in0 in range(3):
+              for B.in1 in range(3):
+                for B.in2 in range(4):
+                  if B.in0 * 4 + B.in2 < 10:
+                    B.local[B.in0, B.in1, B.in2] = B[B.in1, B.in0 * 4 + B.in2]
+            for i.inner.init in range(4):
+              for j.outer.init in range(3):
+                for j.inner.init in range(4):
+                  if j.outer.init * 4 + j.inner.init < 10:
+                    C[i.outer * 4 + i.inner.init, j.outer.init * 4 + j.inner.init] = 0.0
+            for j.outer in range(3):
+              for i.inner in range(4):
+                for k in range(3):
+                  for j.inner in range(4):
+                    if j.outer * 4 + j.inner < 10:
+                      C[i.outer * 4 + i.inner, j.outer * 4 + j.inner] += \
+A[i.outer * 4 + i.inner, k] * B.local[j.outer, k, j.inner]
+        """,
+    )
+    assert_same_results(plain, s.program)
+    assert_replays(s, show(plain))
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 9)] * 3),
+    factor=st.integers(1, 5),
+    panel=st.integers(1, 6),
+    flip=st.booleans(),
+    pad=st.sampled_from([None, 0.0]),
+)
+def test_panels_of_every_width_keep_meaning(
+    sizes: tuple[int, int, int], factor: int, panel: int, flip: bool, pad: float | None
+) -> None:
+    plain = matmul(*sizes)
+    s = Schedule(plain)
+    i, j, k = s.loops("C")
+    outer, inner = s.split(j, factor)
+    s.reorder(outer, i, k, inner)
+    s.cache_read("B", s["C"].loop("i"), order=(1, 0) if flip else None, pad=pad, panel=panel)
+    s.cache_read("A", outer, order=(1, 0), pad=pad, panel=panel)
+    assert_same_results(plain, s.program)
+
+
+def test_panels_of_a_symbolic_size_keep_meaning() -> None:
+    plain = parse(
+        "program main(A: in float32[n, m], B: out float32[m, n]) dims(n >= 0, m >= 0):\n"
+        "  for t in range(1):\n"
+        "    for i in range(n):\n"
+        "      for j in range(m):\n"
+        "        B[j, i] = A[i, j]\n"
+    )
+    s = Schedule(plain)
+    s.cache_read("A", s["B"].loop("t"), panel=4)
+    assert "A.local: float32[(m + 3) // 4, n, 4]" in str(s)
+    assert_same_results(plain, s.program, n=3, m=10)
+
+
+def test_cache_read_refuses_an_empty_panel() -> None:
+    s = Schedule(matmul(4, 3, 5))
+    before = str(s)
+    with pytest.raises(ScheduleError) as caught:
+        s.cache_read("B", s["C"].loop("i"), panel=0)
+    assert str(caught.value) == (
+        "cache_read(B, i): a panel has at least 1 element of the last dimension; got panel=0 for "
+        "'B', which has 2 dimensions"
+    )
+    assert str(s) == before

@@ -49,7 +49,7 @@ def test_every_kind_of_stage_stands_alone(family: Callable[[Writer], None]) -> N
 def test_every_primitive_is_tried_and_accepted() -> None:
     assert PRIMITIVES - {"_cut"} <= set(KINDS)
     accepted: set[str] = set()
-    for number in range(600):
+    for number in range(2000):
         rng = np.random.default_rng((11, number))
         taken = scheduled_at_random(random_program(rng), rng)
         accepted |= {step.primitive for step in taken.schedule.trace.steps}
