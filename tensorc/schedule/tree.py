@@ -201,6 +201,9 @@ def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     for parent, child in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
         if isinstance(parent, Allocate):
             new = Allocate(parent.buffer, new, loc=parent.loc)
+        elif isinstance(parent, Block):
+            position = parent.stmts.index(child)
+            new = block((*parent.stmts[:position], new, *parent.stmts[position + 1 :]))
         else:
             new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
     return new
@@ -249,9 +252,8 @@ def siblings(program: Program, first: Stmt, second: Stmt) -> Siblings | None:
             flat.append(stmt)
 
     expand(root)
-    places = [
-        next(d for d, s in enumerate(flat) if any(s is p for p in path)) for path in (one, two)
-    ]
+    ids = [{id(p) for p in path} for path in (one, two)]
+    places = [next(d for d, s in enumerate(flat) if id(s) in path) for path in ids]
     if places[0] >= places[1]:
         return None
     return Siblings(root, tuple(allocations), tuple(flat), places[0], places[1])

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import Accumulate, Check, For, ForKind
-from tensorc.schedule.auto.cost import depends, extent_of
+from tensorc.schedule.auto.cost import bytes_of, depends, extent_of
 from tensorc.schedule.auto.reductions import reads_rows
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.schedule import Loop, Schedule
-from tensorc.schedule.tree import sites
+from tensorc.schedule.tree import find_loop, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tensorc.ir.expr import Var
     from tensorc.schedule.tree import Site
 
+SHARED_BYTES = 256 * 1024  # An array larger than this is worth reading once for two nests.
 ROW_LIMIT = 16 * 1024  # Elements of a row beyond which a temporary row leaves the nearest cache.
 
 
@@ -37,10 +38,11 @@ def join_rows(s: Schedule, is_apart: Callable[[str], bool]) -> None:
         stage = _stage(nest)
         if stage is None or is_apart(stage):
             continue
+        row = _row_loop(nest)
         moved = any(_joined(s, stage, nest, *head) for head in reversed(heads))
-        if not moved:
-            row = _row_loop(nest)
-            if row is not None:
+        if not moved and row is not None:
+            moved = any(_beside(s, stage, row, *head) for head in reversed(heads))
+            if not moved:
                 heads.append((row.var, stage))
 
 
@@ -48,6 +50,16 @@ def _joined(s: Schedule, stage: str, nest: object, row: Var, first: str) -> bool
     """Whether `stage` could be moved into the loop `row`, which computes `first`."""
     assert isinstance(nest, For)
     return attempt(s, partial(s.reverse_compute_at, stage, Loop(s, first, row)))
+
+
+def _beside(s: Schedule, stage: str, row: For, head: Var, first: str) -> bool:
+    """Whether `stage` could be computed in the loop `head` too, for a large array that both read."""
+    loop = find_loop(s.program, head)
+    assert loop is not None, "what was joined before stands in the program"
+    shared = facts(loop).read & facts(row).read
+    if max((bytes_of(b) for b in shared), default=0) < SHARED_BYTES:
+        return False
+    return attempt(s, partial(s.fuse_with, Loop(s, first, head), Loop(s, stage, row.var)))
 
 
 def _stage(nest: object) -> str | None:
