@@ -53,7 +53,7 @@ def _joined(s: Schedule, stage: str, nest: object, row: Var, first: str) -> bool
 
 
 def _beside(s: Schedule, stage: str, row: For, head: Var, first: str) -> bool:
-    """Whether `stage` could be computed in the loop `head` too, for a large array that both read."""
+    """Whether `stage` could be computed in the loop `head` too, of one large array."""
     loop = find_loop(s.program, head)
     assert loop is not None, "what was joined before stands in the program"
     shared = facts(loop).read & facts(row).read
