@@ -14,15 +14,18 @@
  * At the end the whole file, with what the steps left in it, is written to the last argument.
  * The exit status is 0, or 1 when something is wrong; stderr then says what.
  */
+#define _DEFAULT_SOURCE /* For madvise. */
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tensorc.h"
 
 enum { ALIGNMENT = 64, STACKED = 1, PRINTED = 2, MAX_DIMS = 32 };
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 4 << 20 };
 
 typedef int32_t entry_function(DLTensor *const *args, void *workspace, int64_t workspace_bytes,
                                int32_t num_threads, int64_t *error_info);
@@ -50,10 +53,16 @@ static void fail(const char *what, const char *why) {
   exit(1);
 }
 
+/* Large memory asks for huge pages: to touch 4 KiB pages first costs more than a step's work. */
 static void *allocate(uint64_t size) {
-  void *memory = aligned_alloc(ALIGNMENT, (size / ALIGNMENT + 1) * ALIGNMENT);
+  uint64_t alignment = size >= HUGE_FROM ? HUGE_PAGE : ALIGNMENT;
+  void *memory = aligned_alloc(alignment, (size / alignment + 1) * alignment);
   if (memory == NULL)
     fail("memory", "there is not enough");
+#ifdef MADV_HUGEPAGE
+  if (size >= HUGE_FROM)
+    (void)madvise(memory, size, MADV_HUGEPAGE); /* Advice: a kernel without them may refuse. */
+#endif
   return memory;
 }
 

@@ -11,7 +11,9 @@ Choices at points where the derivative does not exist, as torch and JAX have the
 
     abs(x) at 0          0
     minimum, maximum     half to each side where they tie; against a constant, which has no load in
-                         it, nothing at a tie: the derivative of maximum(x, 0.0) at 0 is 0
+                         it, nothing at a tie: the derivative of maximum(x, 0.0) at 0 is 0.
+                         Then the result tells as well who won, y > c exactly where x > c, and
+                         where x was computed it is asked: so x need not be kept for the gradient
     pow(x, y)            0 for x where y == 0; 0 for y where x == 0 and y >= 0
     floor, sign...       0 everywhere
 """
@@ -38,7 +40,9 @@ from tensorc.autodiff.arith import (
     where,
     zero,
 )
-from tensorc.ir.expr import BinaryOp, CompareOp, Expr, UnaryOp
+from tensorc.ir.expr import Binary, BinaryOp, CompareOp, Expr, Load, UnaryOp
+from tensorc.ir.walk import walk
+from tensorc.te.tensor import Compute, Tensor
 
 # (g, y, operands...) -> the cotangent of one operand.
 Partial: TypeAlias = Callable[..., Expr]
@@ -58,19 +62,33 @@ def _pow_exponent(g: Expr, y: Expr, a: Expr, b: Expr) -> Expr:
     return where(flat, zero(g.dtype), mul(g, mul(y, intrinsic("log", a))))
 
 
-def _wins(op: CompareOp) -> Callable[[Expr, Expr, Expr], Expr]:
-    """The cotangent of `mine` in a minimum or maximum of it and `other`."""
+def _wins(op: CompareOp) -> Callable[[Expr, Expr, Expr, Expr], Expr]:
+    """The cotangent of `mine` in a minimum or maximum y of it and `other`."""
 
-    def partial(g: Expr, mine: Expr, other: Expr) -> Expr:
+    def partial(g: Expr, y: Expr, mine: Expr, other: Expr) -> Expr:
         if not reads(other):
             strict = CompareOp.GT if op is CompareOp.GE else CompareOp.LT
-            return where(compare(strict, mine, other), g, zero(g.dtype))
+            # Exact at NaN too: it wins as either operand, and compares false in y as in `mine`.
+            winner = y if isinstance(y, Load) and _is_computed(mine) else mine
+            return where(compare(strict, winner, other), g, zero(g.dtype))
         if not reads(mine):
             return where(compare(op, mine, other), g, zero(g.dtype))
         half = select(compare(CompareOp.EQ, mine, other), number(0.5, g), number(1.0, g))
         return where(compare(op, mine, other), mul(g, half), zero(g.dtype))
 
     return partial
+
+
+def _is_computed(operand: Expr) -> bool:
+    """Whether an operand must be kept, or computed again, to be asked once more.
+
+    A placeholder is there anyway. What is clipped on its other side is asked for that in any case.
+    """
+    if isinstance(operand, Load):
+        return isinstance(operand.buffer, Tensor) and isinstance(operand.buffer.op, Compute)
+    return not any(
+        isinstance(n, Binary) and n.op in (BinaryOp.MIN, BinaryOp.MAX) for n in walk(operand)
+    )
 
 
 _AT_MOST, _AT_LEAST = _wins(CompareOp.LE), _wins(CompareOp.GE)
@@ -85,8 +103,14 @@ BINARY: Mapping[BinaryOp, Row] = {
     BinaryOp.SUB: (lambda g, y, a, b: g, lambda g, y, a, b: neg(g)),
     BinaryOp.MUL: (lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(a, g)),
     BinaryOp.DIV: (lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))),
-    BinaryOp.MIN: (lambda g, y, a, b: _AT_MOST(g, a, b), lambda g, y, a, b: _AT_MOST(g, b, a)),
-    BinaryOp.MAX: (lambda g, y, a, b: _AT_LEAST(g, a, b), lambda g, y, a, b: _AT_LEAST(g, b, a)),
+    BinaryOp.MIN: (
+        lambda g, y, a, b: _AT_MOST(g, y, a, b),
+        lambda g, y, a, b: _AT_MOST(g, y, b, a),
+    ),
+    BinaryOp.MAX: (
+        lambda g, y, a, b: _AT_LEAST(g, y, a, b),
+        lambda g, y, a, b: _AT_LEAST(g, y, b, a),
+    ),
     BinaryOp.FLOORDIV: None,
     BinaryOp.MOD: None,
     BinaryOp.AND: None,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LENGTHS = struct.Struct("<QQQ")
 
@@ -17,13 +21,13 @@ class Artifact:
     """The result of a compilation, as it is kept in the cache.
 
     Attributes:
-        object: a relocatable object file.
+        objects: relocatable object files, which make the function when linked together.
         checks: the messages of the program's checks, by the index that the code reports.
         timing: seconds by phase.
         packed: the text of each stage, compressed, since it is read seldom.
     """
 
-    object: bytes
+    objects: tuple[bytes, ...]
     checks: tuple[str, ...]
     timing: dict[str, float]
     packed: bytes
@@ -36,17 +40,27 @@ class Artifact:
 
 
 def make_artifact(
-    object_bytes: bytes, checks: tuple[str, ...], timing: dict[str, float], texts: dict[str, str]
+    objects: tuple[bytes, ...],
+    checks: tuple[str, ...],
+    timing: dict[str, float],
+    texts: dict[str, str],
 ) -> Artifact:
     """An artifact of these parts."""
-    return Artifact(object_bytes, checks, timing, zlib.compress(json.dumps(texts).encode(), 1))
+    return Artifact(objects, checks, timing, zlib.compress(json.dumps(texts).encode(), 1))
 
 
 def to_bytes(artifact: Artifact) -> bytes:
     """The artifact as bytes, which `from_bytes` reads."""
-    head = json.dumps({"checks": artifact.checks, "timing": artifact.timing}).encode()
-    lengths = _LENGTHS.pack(len(head), len(artifact.object), len(artifact.packed))
-    return b"".join((lengths, head, artifact.object, artifact.packed))
+    head = json.dumps(
+        {
+            "checks": artifact.checks,
+            "timing": artifact.timing,
+            "sizes": [len(o) for o in artifact.objects],
+        }
+    ).encode()
+    code = b"".join(artifact.objects)
+    lengths = _LENGTHS.pack(len(head), len(code), len(artifact.packed))
+    return b"".join((lengths, head, code, artifact.packed))
 
 
 def from_bytes(data: bytes) -> Artifact:
@@ -61,15 +75,19 @@ def from_bytes(data: bytes) -> Artifact:
         raise ValueError(str(error)) from None
     if _LENGTHS.size + sum(lengths) != len(data):
         raise ValueError(f"{len(data)} bytes, for parts of {lengths}")
-    parts: list[bytes] = []
-    start = _LENGTHS.size
-    for length in lengths:
-        parts.append(data[start : start + length])
-        start += length
-    head: Any = json.loads(parts[0])
+    text, code, packed = _cut(data[_LENGTHS.size :], lengths)
+    head: Any = json.loads(text)
     if not isinstance(head, dict):
         raise ValueError("its head is no object")
-    checks, timing = head.get("checks"), head.get("timing")
+    checks, timing, sizes = head.get("checks"), head.get("timing"), head.get("sizes")
     if not isinstance(checks, list) or not isinstance(timing, dict):
         raise ValueError("its head lacks a part")
-    return Artifact(parts[1], tuple(map(str, checks)), timing, parts[2])
+    if not isinstance(sizes, list) or sum(sizes) != len(code):
+        raise ValueError(f"{len(code)} bytes of code, for objects of {sizes}")
+    return Artifact(_cut(code, sizes), tuple(map(str, checks)), timing, packed)
+
+
+def _cut(data: bytes, sizes: Iterable[int]) -> tuple[bytes, ...]:
+    """`data` in pieces of these sizes."""
+    ends = tuple(itertools.accumulate(sizes))
+    return tuple(data[a:b] for a, b in itertools.pairwise((0, *ends)))

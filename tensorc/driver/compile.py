@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from tensorc.codegen.llvm import compile_object, emit_module, load_object
+from tensorc.codegen.llvm import compile_objects, emit_module, load_objects
 from tensorc.driver import cache as disk
 from tensorc.driver.artifact import Artifact, make_artifact
 from tensorc.driver.features import check_target, required_features
@@ -39,6 +39,7 @@ from tensorc_runtime.function import NativeCode
 from tensorc_runtime.machine import why_not_here
 from tensorc_runtime.manifest import DimInfo, Manifest, ParamInfo, TargetInfo
 from tensorc_runtime.openmp import load_openmp
+from tensorc_runtime.threads import available_threads
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -287,7 +288,7 @@ def _obtain(
             artifact = disk.load(folder, key)
     fresh = artifact is None
     if artifact is None:
-        artifact = _compile(source, text, target, timing)
+        artifact = _compile(source, text, target, runs_here, timing)
     code = None
     if runs_here:
         with _timed(timing, "load"):
@@ -302,7 +303,9 @@ def _obtain(
     return artifact, code
 
 
-def _compile(source: _Source, text: str, target: Target, timing: dict[str, float]) -> Artifact:
+def _compile(
+    source: _Source, text: str, target: Target, runs_here: bool, timing: dict[str, float]
+) -> Artifact:
     program, trace = source.program, source.trace
     if not source.scheduled:
         with _timed(timing, "schedule"):
@@ -315,7 +318,9 @@ def _compile(source: _Source, text: str, target: Target, timing: dict[str, float
     with _timed(timing, "emit"):
         llvm = emit_module(lowered, target, layout)
     with _timed(timing, "LLVM"):
-        object_bytes = compile_object(llvm, target, OPT_LEVEL)
+        # What is for another machine will be exported, as one object.
+        parts = llvm.parts() if runs_here else (llvm.whole(),)
+        objects = compile_objects(parts, target, OPT_LEVEL, available_threads())
     with _timed(timing, "texts"):
         texts = {
             "program": text,
@@ -323,17 +328,17 @@ def _compile(source: _Source, text: str, target: Target, timing: dict[str, float
             "loops": show(program),
             "lowered": show(lowered),
             "memory": memory_text(layout),
-            "llvm": llvm,
+            "llvm": llvm.whole(),
         }
         if source.scheduled:
             del texts["program"]
         checks = tuple(s.message for s in walk_stmts(lowered.body) if isinstance(s, Check))
-        return make_artifact(object_bytes, checks, dict(timing), texts)
+        return make_artifact(objects, checks, dict(timing), texts)
 
 
 def _load(artifact: Artifact, name: str) -> NativeCode:
     load_openmp()
-    code = load_object(artifact.object)
+    code = load_objects(artifact.objects)
     return NativeCode(code.address(f"{name}_run"), code.address(f"{name}_workspace"), code)
 
 

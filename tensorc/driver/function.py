@@ -126,15 +126,15 @@ class CompiledFunction(Function):
             name = folder if not self._named and is_c_name(folder) else self.name
         if not is_c_name(name):
             raise CompileError(f"export: {name!r} cannot be the name of a C function; give name=")
-        manifest, object_bytes = self.manifest, self._artifact.object
-        if name != self.name:
+        manifest, objects = self.manifest, self._artifact.objects
+        if name != self.name or len(objects) > 1:  # NAME.o is one file.
             manifest = replace(manifest, name=name)
             text = _renamed(self._artifact.texts["llvm"], self.name, name)
-            object_bytes = compile_object(text, self._target, self._opt_level)
+            objects = (compile_object(text, self._target, self._opt_level),)
         if self._lock is None:
-            return write_export(directory, manifest, object_bytes, {}, library)
+            return write_export(directory, manifest, objects[0], {}, library)
         with self._lock:
-            return write_export(directory, manifest, object_bytes, self.state, library)
+            return write_export(directory, manifest, objects[0], self.state, library)
 
 
 class ForeignFunction(CompiledFunction):

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm import assembly, optimized
 from tensorc.errors import CompileError
+from tensorc.ir.expr import Binary, BinaryOp, Const, const_int
 from tensorc.ir.printer import show
 from tensorc.te.graph import graph_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tensorc.driver.artifact import Artifact
+    from tensorc.ir.expr import Buffer, Expr
     from tensorc.lower.memory import WorkspaceLayout
     from tensorc.target import Target
     from tensorc.te.tensor import Tensor
@@ -23,7 +25,7 @@ STAGES = {
     "trace": "the steps of the schedule, as Python",
     "loops": "the scheduled loops",
     "lowered": "the loops after all passes",
-    "memory": "what lies where in the workspace",
+    "memory": "what lies where in the workspace, and how much memory a call needs",
     "llvm": "the LLVM IR that we emit",
     "optimized": "the LLVM IR after LLVM's passes",
     "asm": "the assembly",
@@ -78,21 +80,64 @@ def definitions_text(outputs: Sequence[Tensor]) -> str:
     return "\n".join((*placeholders, *computed))
 
 
-def _declaration(tensor: Tensor) -> str:
-    return f"{tensor.name}: {tensor.dtype}[{', '.join(map(show, tensor.shape))}]"
+def _declaration(buffer: Buffer) -> str:
+    return f"{buffer.name}: {buffer.dtype}[{', '.join(map(show, buffer.shape))}]"
 
 
 def memory_text(layout: WorkspaceLayout) -> str:
-    """Where each temporary lies, and how large the workspace is."""
-    lines = [f"workspace: {show(layout.shared)} bytes, and {show(layout.slice)} for each thread"]
-    for buffer, slot in layout.slots.items():
-        shape = ", ".join(map(show, buffer.shape))
-        copies = f", {slot.copies} copies" if slot.copies > 1 else ""
-        where = "in each thread's part" if slot.per_thread else "shared"
-        shared = ", ".join(b.name for b in layout.sharing.get(buffer, ()))
-        memory = f", over the memory of {shared}" if shared else ""
-        lines.append(
-            f"  {buffer.name}: {buffer.dtype}[{shape}] at {show(slot.offset)}, "
-            f"{where}{copies}{memory}"
-        )
+    """What a call holds in memory, where in the workspace, and from which step to which.
+
+    A step is a nest, or whatever else a call runs as a whole before it goes on.
+    """
+    shared, part = layout.shared, layout.slice
+    arguments = _sum(layout.arguments.values())
+    common = [b for b, slot in layout.slots.items() if not slot.per_thread]
+    private = [b for b, slot in layout.slots.items() if slot.per_thread]
+    lines = [
+        f"workspace: {show(shared)} bytes, and {show(part)} for each thread",
+        f"arguments: {show(arguments)} bytes",
+        f"peak: {show(_sum((arguments, shared, part)))} bytes on one thread",
+    ]
+    if common:
+        lines += ["", "workspace, by address", *_places(layout, common)]
+    if private:
+        lines += ["", "the part of each thread", *_places(layout, private)]
+    known = {*common, *layout.arguments}
+    written = [", ".join(b.name for b in step if b in known) for step in layout.steps]
+    lines += ["", "what each step writes", *(f"{i:6}  {names}" for i, names in enumerate(written))]
+    sizes = [(show(size), b) for b, size in layout.arguments.items()]
+    lines += ["", "arguments", *_columns([(size, _declaration(b)) for size, b in sizes])]
     return "\n".join(lines)
+
+
+def _places(layout: WorkspaceLayout, buffers: Sequence[Buffer]) -> list[str]:
+    """One line for each buffer, the lowest address first; symbolic addresses last."""
+    rows = []
+    for buffer in buffers:
+        slot = layout.slots[buffer]
+        first, last = layout.lives.get(buffer, (0, 0))
+        copies = f", {slot.copies} copies" if slot.copies > 1 else ""
+        order = (const_int(slot.offset) is None, const_int(slot.offset) or 0, first)
+        size, steps = show(layout.size(buffer)), str(first) if first == last else f"{first}-{last}"
+        rows.append((order, (show(slot.offset), size, steps, f"{_declaration(buffer)}{copies}")))
+    rows.sort(key=lambda row: row[0])
+    return _columns([("at", "bytes", "steps", "buffer"), *(row for _, row in rows)])
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """`rows` with all columns but the last one aligned at the right."""
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    return [
+        "  " + "  ".join([*(c.rjust(w) for c, w in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    ]
+
+
+def _sum(sizes: Iterable[Expr]) -> Expr:
+    """The sum, numbers added up and put last."""
+    terms = list(sizes)
+    total: Expr = Const(sum(const_int(t) or 0 for t in terms))
+    for term in terms:
+        if const_int(term) is None:
+            total = term if const_int(total) == 0 else Binary(BinaryOp.ADD, term, total)
+    return total

@@ -48,9 +48,7 @@ class Facts:
             return True
         own, theirs = frozenset(self.written), frozenset(other.written)
         return not (
-            own.isdisjoint(theirs)
-            and own.isdisjoint(other.read)
-            and theirs.isdisjoint(self.read)
+            own.isdisjoint(theirs) and own.isdisjoint(other.read) and theirs.isdisjoint(self.read)
         )
 
 
@@ -108,22 +106,6 @@ def writes(stmt: Stmt, buffer: Buffer) -> bool:
 def reads(stmt: Stmt, buffer: Buffer) -> bool:
     """Whether `stmt` reads `buffer` (an accumulation's own buffers do not count)."""
     return any(buffer in facts(nest).read for nest in nests(stmt))
-
-
-def names_in(stmt: Stmt) -> set[str]:
-    """The names of all loops and allocated buffers under `stmt`."""
-    found: set[str] = set()
-    stack = [stmt]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, Block):
-            stack.extend(top.stmts)
-        elif isinstance(top, Allocate):
-            found.add(top.buffer.name)
-            stack.append(top.body)
-        else:
-            found |= facts(top).names
-    return found
 
 
 def _of_leaf(leaf: Leaf) -> Facts:

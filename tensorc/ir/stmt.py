@@ -202,10 +202,11 @@ class Program:
     body: Stmt
 
     def __post_init__(self) -> None:
-        names = [p.buffer.name for p in self.params]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise IRError(f"program {self.name}: two parameters are named {name}")
+        names: set[str] = set()
+        for param in self.params:
+            if param.buffer.name in names:
+                raise IRError(f"program {self.name}: two parameters are named {param.buffer.name}")
+            names.add(param.buffer.name)
 
 
 def block(stmts: Sequence[Stmt]) -> Stmt:

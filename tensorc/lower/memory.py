@@ -2,15 +2,19 @@
 
 Buffers of scope "global" share one workspace, each at a multiple of 64 bytes. Those of constant
 size whose lifetimes do not meet share memory: the largest are placed first, each at the lowest
-address that is free while it lives. What is allocated inside a parallel loop gets one slice for
-each thread, after all the rest. Buffers of scope "local" are registers or stack, unless a parallel
-loop stands inside their allocation: what several threads share must lie in the workspace.
+address that is free while it lives; where that leaves holes, others are tried first. What is
+allocated inside a parallel loop lies in a slice of its thread, after all the rest. Buffers of scope
+"local" are registers or stack, unless a parallel loop stands inside their allocation: what several
+threads share must lie in the workspace.
+
+A lifetime is counted in steps, the statements that a call runs one after the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, Const, Expr, const_int
@@ -18,9 +22,12 @@ from tensorc.ir.stmt import Allocate, Block, Check, For, ForKind, If, Program, S
 from tensorc.ir.walk import leaves, loads, walk_stmts, written_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 ALIGNMENT = 64
+_ATTEMPTS = 8  # Orders in which buffers are placed before the best is taken.
+_SMALL = 0.01  # Of the bytes alive at once.
+_Place: TypeAlias = tuple[Buffer, int, int]  # A buffer, its offset, its bytes.
 LOCAL_LIMIT = 256 * 1024  # Bytes of stack that one buffer may take.
 
 
@@ -39,16 +46,33 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceLayout:
-    """The workspace holds `shared` bytes, then `slice` bytes for each thread."""
+    """The workspace holds `shared` bytes, then `slice` bytes for each thread.
+
+    Attributes:
+        slots: the place of each buffer in it.
+        shared: the bytes that all threads share.
+        slice: the bytes that each thread has for itself.
+        sharing: for each shared buffer, those at the same addresses at other times.
+        lives: the first and the last step that touches each buffer.
+        steps: the buffers that each step writes.
+        arguments: the bytes of each parameter.
+    """
 
     slots: dict[Buffer, Slot]
     shared: Expr
     slice: Expr
     sharing: dict[Buffer, tuple[Buffer, ...]]
+    lives: dict[Buffer, tuple[int, int]]
+    steps: tuple[tuple[Buffer, ...], ...]
+    arguments: dict[Buffer, Expr]
 
     def overlaps(self, a: Buffer, b: Buffer) -> bool:
         """Whether two buffers are one, or share memory at different times."""
         return a is b or b in self.sharing.get(a, ())
+
+    def size(self, buffer: Buffer) -> Expr:
+        """The bytes of the workspace, or of a slice of it, that `buffer` takes."""
+        return _bytes(buffer, self.slots[buffer].copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +100,95 @@ def plan_memory(program: Program) -> WorkspaceLayout:
     for site in sites:
         if site.is_stack:
             _check_local(site)
-    lives = _lifetimes(program.body)
+    steps = [touched(unit) for unit in units(program.body)]
+    lives = _lifetimes(steps)
     kept = [s for s in sites if not s.is_stack]
     slots: dict[Buffer, Slot] = {}
-    fixed = [s for s in kept if not s.per_thread and const_int(_bytes(s)) is not None]
-    placed: list[tuple[_Site, int, int]] = []
-    for site in sorted(fixed, key=lambda s: -(const_int(_bytes(s)) or 0)):
-        size = const_int(_bytes(site)) or 0
-        offset = _lowest_gap(site, size, placed, lives)
-        placed.append((site, offset, size))
-        slots[site.buffer] = Slot(Const(offset), site.copies, False)
-    shared: Expr = Const(max((offset + size for _, offset, size in placed), default=0))
-    for site in kept:
-        if not site.per_thread and site.buffer not in slots:
-            slots[site.buffer] = Slot(shared, site.copies, False)
-            shared = _add(shared, _bytes(site))
-    part: Expr = Const(0)
-    for site in kept:
-        if site.per_thread:
-            slots[site.buffer] = Slot(part, site.copies, True)
-            part = _add(part, _bytes(site))
-    ordered = {s.buffer: slots[s.buffer] for s in kept}
-    return WorkspaceLayout(ordered, shared, part, _sharing(placed))
+    placed, shared = _lay_out([s for s in kept if not s.per_thread], lives, slots)
+    _, part = _lay_out([s for s in kept if s.per_thread], lives, slots)
+    return WorkspaceLayout(
+        {s.buffer: slots[s.buffer] for s in kept},
+        shared,
+        part,
+        _sharing(placed),
+        lives,
+        tuple(tuple(writes) for _, writes in steps),
+        {p.buffer: _product(p.buffer, 1) for p in program.params},
+    )
+
+
+def _lay_out(
+    sites: Sequence[_Site], lives: Mapping[Buffer, tuple[int, int]], slots: dict[Buffer, Slot]
+) -> tuple[list[_Place], Expr]:
+    """Give `sites` their slots, those of constant size first; the places of these, and the end."""
+    sizes = {s.buffer: const_int(_bytes(s.buffer, s.copies)) for s in sites}
+    fixed = [(s.buffer, size) for s in sites if (size := sizes[s.buffer]) is not None]
+    placed = _place(fixed, lives)
+    where = {buffer: offset for buffer, offset, _ in placed}
+    end: Expr = Const(_end(placed))
+    for site in sites:
+        if site.buffer in where:
+            slots[site.buffer] = Slot(Const(where[site.buffer]), site.copies, site.per_thread)
+        else:
+            slots[site.buffer] = Slot(end, site.copies, site.per_thread)
+            end = _add(end, _bytes(site.buffer, site.copies))
+    return placed, end
+
+
+def _place(
+    wanted: Sequence[tuple[Buffer, int]], lives: Mapping[Buffer, tuple[int, int]]
+) -> list[_Place]:
+    """An offset for each buffer of constant size.
+
+    The largest first leaves a hole where a large one ends in the middle of a larger. So as long as
+    more is taken than ever lives at once, the buffer that ends last is placed before all others;
+    not one that is small, which fits in anywhere.
+    """
+    order = sorted(wanted, key=lambda pair: -pair[1])
+    best = placed = _in_order(order, lives)
+    least = _most_alive(wanted, lives)
+    for _ in range(_ATTEMPTS):
+        if _end(best) == least:
+            break
+        large = [place for place in placed if place[2] > _SMALL * least]
+        last = max(large, key=lambda place: place[1] + place[2], default=placed[-1])
+        order = [(last[0], last[2]), *(pair for pair in order if pair[0] is not last[0])]
+        placed = _in_order(order, lives)
+        best = min(best, placed, key=_end)
+    return best
+
+
+def _in_order(
+    order: Sequence[tuple[Buffer, int]], lives: Mapping[Buffer, tuple[int, int]]
+) -> list[_Place]:
+    """Each buffer at the lowest address that is free of those before it while it lives."""
+    placed: list[_Place] = []
+    for buffer, size in order:
+        busy = sorted((o, o + n) for other, o, n in placed if _meet(buffer, other, lives))
+        offset = 0
+        for begin, end in busy:
+            if offset + size <= begin:
+                break
+            offset = max(offset, end)
+        placed.append((buffer, offset, size))
+    return placed
+
+
+def _end(placed: Sequence[_Place]) -> int:
+    return max((offset + size for _, offset, size in placed), default=0)
+
+
+def _most_alive(
+    wanted: Sequence[tuple[Buffer, int]], lives: Mapping[Buffer, tuple[int, int]]
+) -> int:
+    """The most bytes that live in one step: no layout takes less."""
+    change: dict[int, int] = {}
+    for buffer, size in wanted:
+        if buffer in lives:
+            first, last = lives[buffer]
+            change[first] = change.get(first, 0) + size
+            change[last + 1] = change.get(last + 1, 0) - size
+    return max(accumulate(change[step] for step in sorted(change)), default=0)
 
 
 def _sites(stmt: Stmt, lanes: int, threads: bool) -> list[_Site]:
@@ -136,7 +227,7 @@ def _has_threads(stmt: Stmt) -> bool:
 
 def _check_local(site: _Site) -> None:
     buffer = site.buffer
-    size = const_int(_bytes(site))
+    size = const_int(_bytes(buffer, site.copies))
     shape = ", ".join(map(str, buffer.shape))
     if size is None:
         raise CompileError(
@@ -150,14 +241,18 @@ def _check_local(site: _Site) -> None:
         )
 
 
-def _bytes(site: _Site) -> Expr:
+def _bytes(buffer: Buffer, copies: int) -> Expr:
     """The size of all copies in bytes, rounded up to the alignment."""
-    total: Expr = Const(site.buffer.dtype.bytes * site.copies)
-    for size in site.buffer.shape:
-        total = _fold(BinaryOp.MUL, total, size)
-    total = _fold(BinaryOp.MAX, total, Const(0))
+    total = _fold(BinaryOp.MAX, _product(buffer, copies), Const(0))
     up = _fold(BinaryOp.FLOORDIV, _add(total, Const(ALIGNMENT - 1)), Const(ALIGNMENT))
     return _fold(BinaryOp.MUL, up, Const(ALIGNMENT))
+
+
+def _product(buffer: Buffer, copies: int) -> Expr:
+    total: Expr = Const(buffer.dtype.bytes * copies)
+    for size in buffer.shape:
+        total = _fold(BinaryOp.MUL, total, size)
+    return total
 
 
 def _add(a: Expr, b: Expr) -> Expr:
@@ -199,39 +294,25 @@ def touched(stmt: Stmt) -> tuple[list[Buffer], list[Buffer]]:
     return list(reads), list(writes)
 
 
-def _lifetimes(body: Stmt) -> dict[Buffer, tuple[int, int]]:
-    """First and last unit that touches each buffer."""
+def _lifetimes(
+    steps: Iterable[tuple[Sequence[Buffer], Sequence[Buffer]]],
+) -> dict[Buffer, tuple[int, int]]:
+    """First and last step that touches each buffer."""
     lives: dict[Buffer, tuple[int, int]] = {}
-    for i, unit in enumerate(units(body)):
-        for group in touched(unit):
-            for buffer in group:
-                lives[buffer] = (lives.get(buffer, (i, i))[0], i)
+    for i, groups in enumerate(steps):
+        for buffer in chain.from_iterable(groups):
+            lives[buffer] = (lives.get(buffer, (i, i))[0], i)
     return lives
 
 
-def _meet(a: Buffer, b: Buffer, lives: dict[Buffer, tuple[int, int]]) -> bool:
+def _meet(a: Buffer, b: Buffer, lives: Mapping[Buffer, tuple[int, int]]) -> bool:
     if a not in lives or b not in lives:
         return False
     return lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
 
 
-def _lowest_gap(
-    site: _Site,
-    size: int,
-    placed: Sequence[tuple[_Site, int, int]],
-    lives: dict[Buffer, tuple[int, int]],
-) -> int:
-    busy = sorted((o, o + s) for p, o, s in placed if _meet(site.buffer, p.buffer, lives))
-    offset = 0
-    for begin, end in busy:
-        if offset + size <= begin:
-            break
-        offset = max(offset, end)
-    return offset
-
-
-def _sharing(placed: Sequence[tuple[_Site, int, int]]) -> dict[Buffer, tuple[Buffer, ...]]:
+def _sharing(placed: Sequence[_Place]) -> dict[Buffer, tuple[Buffer, ...]]:
     return {
-        a.buffer: tuple(b.buffer for b, p, m in placed if b is not a and o < p + m and p < o + n)
+        a: tuple(b for b, p, m in placed if b is not a and o < p + m and p < o + n)
         for a, o, n in placed
     }

@@ -158,16 +158,19 @@ def _all(conds: list[Expr]) -> Expr:
 def _guards(loop: For) -> list[_Guard]:
     """The guards in the loop's body that its variable decides for the whole tile."""
     candidates: dict[int, Compare] = {}
-    for node, inner in _nodes(loop.body, ()):
+    nodes = list(_nodes(loop.body, ()))
+    for node, inner in nodes:
         cond = node.cond if isinstance(node, If | Where) else None
         if cond is not None and inner:
             for atom in _atoms(cond):
                 candidates[id(atom)] = atom
+    if not candidates:
+        return []
     seen: dict[int, list[tuple[For, ...]]] = {key: [] for key in candidates}
-    for node, inner in _nodes(loop.body, ()):
+    for node, inner in nodes:
         if id(node) in seen:
             seen[id(node)].append(inner)
-    bound = {s.var for s, _ in _nodes(loop.body, ()) if isinstance(s, For)}
+    bound = {s.var for s, _ in nodes if isinstance(s, For)}
     found = []
     for key, atom in candidates.items():
         forms = [_worst(atom, inner) for inner in seen[key]]

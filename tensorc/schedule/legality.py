@@ -10,7 +10,7 @@ illegal one accepted.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import bool_
@@ -28,7 +28,7 @@ from tensorc.schedule.tree import Site, Time, sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tensorc.ir.expr import Expr, Reducer, Var
+    from tensorc.ir.expr import Expr, Load, Reducer, Var
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,13 @@ def accesses(leaf: Leaf) -> list[Access]:
 def control(site: Site) -> list[Access]:
     """What the guards and the loop ranges around a leaf read, each time as if for it alone."""
     bounds = [x for loop in site.loops for x in (loop.start, loop.extent)]
-    found = [x for e in (*site.conds, *bounds) for x in loads(e)]
+    found = [x for e in (*site.conds, *bounds) for x in _loads(e)]
     return [Access(x.buffer, x.indices, False) for x in found]
+
+
+@lru_cache(maxsize=8192)  # One guard stands around many leaves, and most hold no load.
+def _loads(expr: Expr) -> tuple[Load, ...]:
+    return tuple(loads(expr))
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +434,7 @@ def _loops_of(root: Stmt) -> list[For]:
 def refuse_checks(step: str, *stmts: Stmt) -> None:
     """Refuse to move anything past a check: what stands before one runs, what follows does not."""
     for stmt in stmts:
-        for site in sites(stmt):
+        for site in sites(stmt, lambda s: facts(s).checks):
             if isinstance(site.leaf, Check):
                 raise ScheduleError(
                     f"{step}: a check stands in the way, which ends the call where it stands\n"

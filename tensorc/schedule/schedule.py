@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
+from tensorc.ir.facts import facts, nests
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
 from tensorc.ir.walk import written_buffers
@@ -149,7 +150,7 @@ class Schedule:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of the buffers that the program computes, in order."""
-        found = {b.name: None for s in sites(self.program.body) for b in written_buffers(s.leaf)}
+        found = {b.name: None for n in nests(self.program.body) for b in facts(n).written}
         return tuple(found)
 
     def loops(self, stage: str) -> tuple[Loop, ...]:

@@ -200,13 +200,28 @@ def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     assert path is not None, "the statement to replace stands in the program"
     for parent, child in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
         if isinstance(parent, Allocate):
-            new = Allocate(parent.buffer, new, loc=parent.loc)
+            new = _around(parent, new)
         elif isinstance(parent, Block):
             position = parent.stmts.index(child)
             new = block((*parent.stmts[:position], new, *parent.stmts[position + 1 :]))
         else:
             new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
     return new
+
+
+def _around(allocation: Allocate, body: Stmt) -> Allocate:
+    """`allocation` around another body.
+
+    Each step renews all allocations around what it changes, and the constructor takes three times
+    as long as this.
+    """
+    made = object.__new__(Allocate)
+    put = object.__setattr__
+    put(made, "buffer", allocation.buffer)
+    put(made, "body", body)
+    put(made, "loc", allocation.loc)
+    put(made, "memo", None)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

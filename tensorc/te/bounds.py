@@ -288,6 +288,8 @@ def _decide(access: Access) -> tuple[bool, Mapping[Var, int] | None]:
     """Whether integer sets prove the access; else the point that leaves, if sets can tell."""
     context = access.context
     index = cast(context.resolve(access.index), int64)
+    if _is_read(index) and not context.conds and all(map(_runs, context.axes)):
+        return False, None  # Labels, say: the solver takes longer to load than a step to build.
     given = [c for a in context.axes for c in axis_conditions(a)]
     given += [context.resolve(c) for c in context.conds]
     claim = Binary(
@@ -297,6 +299,18 @@ def _decide(access: Access) -> tuple[bool, Mapping[Var, int] | None]:
     )
     verdict = prove(claim, given)
     return verdict.holds, verdict.witness
+
+
+def _is_read(index: Expr) -> bool:
+    """Whether an index is an element of some buffer, which may be any number."""
+    is_wide = index.dtype.kind == "i" and index.dtype.bits >= 32
+    if isinstance(index, Cast):
+        return is_wide and _is_read(index.operand)
+    return is_wide and isinstance(index, Load)
+
+
+def _runs(axis: IterVar) -> bool:
+    return (const_int(axis.extent) or 0) > 0
 
 
 def axis_conditions(axis: IterVar) -> list[Expr]:

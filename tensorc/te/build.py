@@ -6,8 +6,9 @@
                                                                for k in range(l):
                                                                  C[i, j] += A[i, k] * B[k, j]
 
-Definitions follow each other in the order of a depth-first walk from the outputs. Checks that
-depend on inputs alone stand first, so that a call they end has written nothing.
+Definitions follow each other in the order of a depth-first walk from the outputs; where
+placeholders are updated, in one that keeps little alive (`order`). Checks that depend on inputs
+alone stand first, so that a call they end has written nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def build(
         inputs: the placeholders in the order of the parameters; by default that of first use.
         name: the program's name.
         updates: pairs (placeholder, new value). The placeholder becomes an INOUT parameter; every
-            other statement sees its old values, and the new ones are stored last.
+            other statement sees its old values: the new ones are stored once those were read.
 
     Raises:
         IRError: names that clash, inputs that are missing, unused or no placeholders, a symbolic

@@ -1,4 +1,4 @@
-"""In which order new values of placeholders are stored, and which need no temporary.
+"""Which new values of placeholders are stored in place, and which go through a temporary.
 
 A new value T of a placeholder W is stored straight into W where that loses nothing: its definition
 reads W only at the very element that it writes, and there is an order in which every other reader
@@ -16,6 +16,7 @@ from tensorc.ir.expr import Load, const_int
 from tensorc.ir.walk import loads
 from tensorc.te.axis import IterVar
 from tensorc.te.hoist import Nest
+from tensorc.te.order import Ordering
 from tensorc.te.tensor import Compute, Tensor
 
 if TYPE_CHECKING:
@@ -39,19 +40,18 @@ def plan_updates(
     new: Mapping[Tensor, Tensor],
     checked: Collection[Compute] = (),
 ) -> Plan:
-    """Order `nests` so that the updates `new` (placeholder to new value) come last.
+    """Order `nests`, the updates `new` (placeholder to new value) among them.
 
-    `checked` are definitions that may end the call before they run: none of them may depend on a
-    value that is stored in place, or a failed call would leave some placeholders updated.
+    `checked` are definitions that may end the call before they run: all of them come before the
+    first value that is stored in place, or a failed call would leave some placeholders updated.
     """
     candidates = _candidates(nests, outputs, new)
     after = _followers(graph, candidates)
     for tensor in list(candidates):
-        if any(op in after[tensor] for op in checked):
+        own = tensor.op in checked and len(candidates) > 1
+        if own or any(op in after[tensor] for op in checked):
             del candidates[tensor]
-    order = _order(graph, candidates)
-    while order is None:
-        order = _order(graph, candidates)
+    order = Ordering(graph, outputs, new, candidates, checked).order()
     plan = Plan([n for op in order for n in nests[op]], candidates)
     for old, value in new.items():
         if value not in candidates:
@@ -114,34 +114,3 @@ def _followers(graph: Graph, candidates: Mapping[Tensor, Tensor]) -> dict[Tensor
                     todo.extend(graph.computes[reader].values())
         found[tensor] = seen
     return found
-
-
-def _order(graph: Graph, candidates: dict[Tensor, Tensor]) -> list[Compute] | None:
-    """All definitions, a candidate after the readers of its old placeholder, as late as it can be.
-
-    Where there is no such order the first candidate in the way is dropped, and None returned.
-    """
-    before: dict[Compute, set[Compute]] = {op: set() for op in graph.computes}
-    for tensor, readers in graph.readers.items():
-        if isinstance(tensor.op, Compute):
-            for reader in readers:
-                before[reader].add(tensor.op)
-    storing: dict[Compute, Tensor] = {}
-    for tensor, old in candidates.items():
-        assert isinstance(tensor.op, Compute), "a new value is computed"
-        storing[tensor.op] = tensor
-        before[tensor.op].update(r for r in graph.readers.get(old, ()) if r is not tensor.op)
-    order: dict[Compute, None] = {}
-    while len(order) < len(graph.computes):
-        placed = len(order)
-        for op in graph.computes:
-            if op not in order and op not in storing and before[op] <= order.keys():
-                order[op] = None
-        if len(order) == placed:
-            waiting = [op for op in graph.computes if op not in order and op in storing]
-            ready = [op for op in waiting if before[op] <= order.keys()]
-            if not ready:
-                del candidates[storing[waiting[0]]]
-                return None
-            order[ready[0]] = None
-    return list(order)

@@ -74,4 +74,4 @@ def test_the_gradient_of_a_layer_reads_as_written_by_hand() -> None:
     by_w, by_b = grad(y, [w, b], placeholder((8, 3), name="g"))
     assert line(by_w) == "d.w[k, i1] = sum(x[i0, k] * d.add[i0, i1], axis=i0)"
     assert line(by_b) == "d.b[i1] = sum(d.add[i0, i1], axis=i0)"
-    assert line(by_b.op.inputs[0]) == "d.add[i0, i1] = where(add[i0, i1] > 0.0, g[i0, i1], 0.0)"  # type: ignore[union-attr]
+    assert line(by_b.op.inputs[0]) == "d.add[i0, i1] = where(relu[i0, i1] > 0.0, g[i0, i1], 0.0)"  # type: ignore[union-attr]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import sympy
@@ -28,7 +30,7 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.intrinsics import INTRINSICS
 from tensorc.te.reference import evaluate
-from tensorc.te.tensor import compute, placeholder
+from tensorc.te.tensor import Tensor, compute, placeholder
 
 X = [placeholder((), float64, name=n) for n in "xyz"]
 SYMBOLS = sympy.symbols("x y z", positive=True)
@@ -173,3 +175,50 @@ def test_one_expression_used_under_several_conditions_adds_up(x: float, y: float
     slope_of_low = 2 * s if s > 1 else 3.0
     outer = slope_of_low + 1 if x > y else 2 * slope_of_low
     assert np.allclose(slope(f, x, y), [outer * y, outer * x], rtol=1e-14)
+
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324]
+
+
+@pytest.mark.parametrize("limit", [0.0, -0.0, 1.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("pick", [maximum, minimum])
+@pytest.mark.parametrize("mine_first", [True, False])
+def test_a_result_that_is_asked_who_won_says_what_its_operand_would(
+    pick: Any, limit: float, mine_first: bool
+) -> None:
+    x, g = placeholder(len(SPECIAL), float64, name="x"), placeholder(len(SPECIAL), float64)
+    kept = compute(x.shape, lambda i: x[i] * 1.0, name="kept")
+
+    def result(of: Tensor) -> Tensor:
+        bound = Const(limit, float64)
+        return compute(x.shape, lambda i: pick(of[i], bound) if mine_first else pick(bound, of[i]))
+
+    by_result, by_operand = grad(result(kept), kept, g), grad(result(x), x, g)
+    assert len(by_result.op.inputs) == 2  # type: ignore[union-attr]
+    assert kept not in set(by_result.op.inputs)  # type: ignore[union-attr]
+    assert x in set(by_operand.op.inputs)  # type: ignore[union-attr]
+    values = {x: np.array(SPECIAL), g: np.arange(1.0, 1.0 + len(SPECIAL))}
+    found, expected = evaluate([by_result, by_operand], values)
+    np.testing.assert_array_equal(found, expected)
+    with np.errstate(invalid="ignore"):
+        won = values[x] > limit if pick is maximum else values[x] < limit
+    np.testing.assert_array_equal(found, np.where(won, values[g], 0.0))
+
+
+def test_the_second_derivative_of_relu_is_that_of_its_linear_pieces() -> None:
+    x = placeholder(4, float64, name="x")
+    kept = compute((4,), lambda i: x[i] * x[i] * x[i], name="kept")
+    relu = compute((4,), lambda i: maximum(kept[i], 0.0), name="relu")
+    ones = compute((4,), lambda _: Const(1.0, float64))
+    (second,) = evaluate([grad(grad(relu, x, ones), x, ones)], {x: np.array([-2.0, 0.0, 1.0, 2.0])})
+    np.testing.assert_array_equal(second, [0.0, 0.0, 6.0, 12.0])
+
+
+def test_what_is_clipped_on_both_sides_is_asked_itself() -> None:
+    x, g = placeholder(3, float64, name="x"), placeholder(3, float64, name="g")
+    kept = compute((3,), lambda i: x[i] * 1.0, name="kept")
+    clip = compute((3,), lambda i: minimum(maximum(kept[i], 0.0), 6.0), name="clip")
+    by_kept = grad(clip, kept, g)
+    assert set(by_kept.op.inputs) == {kept, g}  # type: ignore[union-attr]
+    found = evaluate([by_kept], {x: np.array([-1.0, 3.0, 9.0]), g: np.ones(3)})[0]
+    np.testing.assert_array_equal(found, [0.0, 1.0, 0.0])

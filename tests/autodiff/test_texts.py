@@ -191,6 +191,9 @@ def test_a_square_is_one_product_and_relu_one_choice() -> None:
     assert_gradients(square, [b], "d.b[i] = 2.0 * (dU[i] * b[i])")
     relu = compute((5,), lambda i: maximum(b[i], 0.0), name="U")
     assert_gradients(relu, [b], "d.b[i] = where(b[i] > 0.0, dU[i], 0.0)")
+    kept = compute((5,), lambda i: b[i] * 2.0, name="K")
+    relu = compute((5,), lambda i: maximum(kept[i], 0.0), name="U")
+    assert_gradients(relu, [kept], "d.K[i] = where(U[i] > 0.0, dU[i], 0.0)")
 
 
 def test_the_result_is_reused_where_the_derivative_is_in_terms_of_it() -> None:

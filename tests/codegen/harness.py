@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from tensorc.codegen.llvm import compile_object, emit_module, load_object
+from tensorc.codegen.llvm import compile_objects, emit_module, load_objects
 from tensorc.codegen.llvm.entry import dlpack_type
 from tensorc.dtypes import as_dtype
 from tensorc.ir.stmt import Program, Role
@@ -43,13 +43,22 @@ def tensor(array: Array) -> DLTensor:
 
 
 class Kernel:
-    """A compiled program; calling it returns (code, error_info)."""
+    """A compiled program, in parts with `cut`; calling it returns (code, error_info)."""
 
-    def __init__(self, program: Program, target: Target | None = None, opt_level: int = 3) -> None:
+    def __init__(
+        self,
+        program: Program,
+        target: Target | None = None,
+        opt_level: int = 3,
+        *,
+        cut: bool = False,
+    ) -> None:
         self.program = program
         self.target = target or Target()
-        self.text = emit_module(program, self.target, plan_memory(program))
-        self.code = load_object(compile_object(self.text, self.target, opt_level))
+        module = emit_module(program, self.target, plan_memory(program))
+        self.text = module.whole()
+        texts = module.parts() if cut else (self.text,)
+        self.code = load_objects(compile_objects(texts, self.target, opt_level))
         self.entry = ctypes.CFUNCTYPE(
             ctypes.c_int32,
             ctypes.c_void_p,

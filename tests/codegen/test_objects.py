@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from codegen.harness import Kernel
-from tensorc.codegen.llvm import compile_object, emit_module, load_object, openmp_runtime
+from tensorc.codegen.llvm import compile_object, emit_module, load_objects, openmp_runtime
 from tensorc.codegen.llvm.jit import exported_functions
 from tensorc.errors import CompileError
 from tensorc.ir.parser import parse
@@ -45,7 +45,7 @@ int main(void) {
 
 def object_of(target: Target) -> bytes:
     program = lower(parse(TEXT), target)
-    return compile_object(emit_module(program, target, plan_memory(program)), target)
+    return compile_object(emit_module(program, target, plan_memory(program)).whole(), target)
 
 
 def test_an_object_exports_its_three_functions_alone() -> None:
@@ -58,7 +58,7 @@ def test_an_object_exports_its_three_functions_alone() -> None:
 
 def test_what_is_no_object_is_refused() -> None:
     with pytest.raises(CompileError, match="ELF"):
-        load_object(b"nothing of the kind")
+        load_objects([b"nothing of the kind"])
 
 
 def test_an_unknown_triple_is_refused() -> None:
@@ -102,7 +102,7 @@ from tensorc.lower.memory import plan_memory
 from tensorc.lower.pipeline import lower
 from tensorc.target import Target
 program = lower(parse('''{TEXT.replace("* 2.0", "* exp(A[i])")}'''), Target())
-print(emit_module(program, Target(), plan_memory(program)))
+print(emit_module(program, Target(), plan_memory(program)).whole())
 """
     texts = [
         subprocess.run(

@@ -40,7 +40,12 @@ def was_found(f: CompiledFunction) -> bool:
 
 
 def example(size: int = 10) -> Artifact:
-    return make_artifact(b"\1" * size, ("a", "b"), {"LLVM": 0.5}, {"llvm": "text"})
+    return make_artifact(
+        (b"\1" * (size // 2), b"\2" * (size - size // 2)),
+        ("a", "b"),
+        {"LLVM": 0.5},
+        {"llvm": "text"},
+    )
 
 
 def test_the_second_compilation_finds_the_first(cache_dir: Path) -> None:

@@ -17,6 +17,7 @@ from driver.kernels import Step, X, scale, scale_program
 from tensorc.driver import CompiledFunction, compile
 from tensorc.errors import ArgumentError, CompileError
 from tensorc.ir.interp import run
+from tensorc.ir.parser import parse
 from tensorc.schedule.schedule import Schedule
 from tensorc.target import Target
 from tensorc.te.reduce import reduce_axis
@@ -220,12 +221,66 @@ def test_every_stage_can_be_inspected() -> None:
     assert "define i32 @scale_run(" in f.inspect("llvm")
     assert "i32 @scale_run(" in f.inspect("optimized")
     assert "scale_run:" in f.inspect("asm")
-    assert f.inspect("memory").startswith("workspace: ")
+    assert f.inspect("memory").splitlines() == [
+        "workspace: 0 bytes, and 0 for each thread",
+        "arguments: 4 * n + 4 * n bytes",
+        "peak: 4 * n + 4 * n bytes on one thread",
+        "",
+        "what each step writes",
+        "     0  B",
+        "",
+        "arguments",
+        "  4 * n  A: float32[n]",
+        "  4 * n  B: float32[n]",
+    ]
     timing = f.inspect("timing")
     assert [row.split()[0] for row in timing.splitlines()] == [
         *("build", "cache", "schedule", "lower", "emit", "LLVM", "texts", "load", "total")
     ]
     assert set(f.timing) >= {"build", "LLVM"}
+
+
+def test_memory_shows_what_lies_where_and_when() -> None:
+    f = compile(
+        parse("""
+program two(A: in float32[100], B: out float32[100]):
+  alloc T: float32[100]
+    alloc U: float64[100]
+      for i in range(100):
+        T[i] = A[i]
+      for i in parallel(100):
+        alloc V: float32[4]
+          V[0] = T[i]
+          U[i] = float64(V[0])
+      for i in range(100):
+        B[i] = float32(U[i])
+"""),
+        threads=2,
+    )
+    assert f.inspect("memory").splitlines() == [
+        "workspace: 1280 bytes, and 64 for each thread",
+        "arguments: 800 bytes",
+        "peak: 2144 bytes on one thread",
+        "",
+        "workspace, by address",
+        "   at  bytes  steps  buffer",
+        "    0    832    1-2  U: float64[100]",
+        "  832    448    0-1  T: float32[100]",
+        "",
+        "the part of each thread",
+        "  at  bytes  steps  buffer",
+        "   0     64      1  V: float32[4]",
+        "",
+        "what each step writes",
+        "     0  T",
+        "     1  U",
+        "     2  B",
+        "",
+        "arguments",
+        "  400  A: float32[100]",
+        "  400  B: float32[100]",
+    ]
+    assert f.workspace_bytes() == 1280 + 2 * 64
 
 
 def test_a_stage_that_is_not_there_is_refused() -> None:

@@ -16,13 +16,18 @@ from runtime.c_example import HOSTS, compile_c, need_cc
 from tensorc.driver import compile, linker
 from tensorc.driver.features import required_features
 from tensorc.errors import CompileError
+from tensorc.schedule.schedule import Schedule
 from tensorc.target import Target
+from tensorc.te.build import build
 from tensorc.te.tensor import compute, dim, placeholder
 from tensorc_runtime import Function, load
 from tensorc_runtime.machine import cpu_flags, missing_features
 from tensorc_runtime.tensor_file import Record, read_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.ir.expr import Expr
     from tensorc.te.tensor import Tensor
 
 FOREIGN = Target(cpu="generic", triple="aarch64-unknown-linux-gnu", threads=1)
@@ -271,3 +276,35 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(CompileError, match=r"^scale: cannot export to .*file: "):
         f.export(blocked)
+
+
+@pytest.mark.usefixtures("need_linker")
+def test_a_function_of_several_objects_is_exported_as_one(tmp_path: Path) -> None:
+    a = placeholder((64,), name="A")
+    value = a
+    for c in range(12):
+        value = compute((64,), polynomial(value, c), name=f"T{c}")
+    s = Schedule(build([value], name="several"))
+    for c in range(12):
+        outer, inner = s.split(s.loops(f"T{c}")[0], 8)
+        s.vectorize(inner)
+        s.unroll(outer)
+    f = compile(s, name="several")
+    assert len(f._artifact.objects) > 1
+    f.export(tmp_path / "out")
+    given = np.linspace(-1, 1, 64, dtype=np.float32)
+    loaded = load(tmp_path / "out")
+    assert isinstance(loaded, Function)
+    assert np.array_equal(loaded(given), f(given))
+
+
+def polynomial(x: Tensor, degree: int) -> Callable[[Expr], Expr]:
+    """A definition that differs from the others by its degree."""
+
+    def body(i: Expr) -> Expr:
+        value = x[i]
+        for d in range(degree + 4):
+            value = value * (0.5 + d / 64) + degree / 32
+        return value
+
+    return body

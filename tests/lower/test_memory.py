@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tensorc.errors import CompileError
@@ -48,6 +50,37 @@ def test_offsets_are_multiples_of_64() -> None:
     assert all((const_int(s.offset) or 0) % 64 == 0 for s in layout.slots.values())
 
 
+HOLE = """
+program hole(A: in float32[n], B: out float32[256]) dims(n >= 256):
+  alloc P: float32[192]
+    alloc Q: float32[256]
+      alloc S: float32[128]
+        alloc T: float32[128]
+          for i in range(128):
+            S[i] = A[i]
+          for i in range(128):
+            T[i] = A[i]
+          for i in range(192):
+            P[i] = A[i] * T[i % 128]
+          for i in range(192):
+            B[i] = P[i] + S[i % 128]
+          for i in range(256):
+            Q[i] = A[i] * S[i % 128]
+          for i in range(256):
+            B[i] = Q[i]
+"""
+
+
+def test_a_hole_under_a_larger_buffer_is_closed_by_another_order() -> None:
+    # Largest first: Q and P from 0, S above Q at 1024, and T, while P and S live, above both.
+    layout, named = layout_of(HOLE)
+    assert const_int(layout.shared) == 4 * (192 + 128 + 128)
+    for a, b in itertools.combinations(named.values(), 2):
+        (first, last), (begin, end) = layout.lives[a], layout.lives[b]
+        if first <= end and begin <= last:
+            assert not layout.overlaps(a, b)
+
+
 def test_symbolic_sizes_follow_the_constant_ones() -> None:
     program = parse("""
 program f(A: in float32[n], B: out float32[n]) dims(n >= 0):
@@ -77,6 +110,34 @@ program f(A: in float32[10], B: out float32[10]):
     assert const_int(layout.shared) == 0
     assert const_int(layout.slice) == 128
     assert layout.slots[named["T"]].per_thread
+
+
+def test_the_parts_of_a_thread_share_memory_from_one_parallel_loop_to_the_next() -> None:
+    layout, named = layout_of("""
+program f(A: in float32[10], B: out float32[10]):
+  for i in parallel(10):
+    alloc T: float32[20]
+      alloc U: float32[4]
+        T[0] = A[i]
+        U[0] = T[0]
+        B[i] = U[0]
+  for j in parallel(10):
+    alloc V: float32[24]
+      V[0] = B[j]
+      B[j] = V[0] * 2.0
+""")
+    assert const_int(layout.slice) == 128 + 64
+    assert const_int(layout.slots[named["V"]].offset) == 0
+    # Each thread has its own: no other thread ever waits for it.
+    assert not layout.overlaps(named["T"], named["V"])
+
+
+def test_lives_and_steps_tell_when_a_buffer_is_in_use() -> None:
+    layout, named = layout_of(CHAIN)
+    assert layout.lives[named["T"]] == (0, 1)
+    assert layout.lives[named["V"]] == (2, 3)
+    assert [[b.name for b in step] for step in layout.steps] == [["T"], ["U"], ["V"], ["B"]]
+    assert [const_int(size) for size in layout.arguments.values()] == [400, 400]
 
 
 def test_a_buffer_in_a_vector_loop_has_a_copy_for_each_lane() -> None:

@@ -123,6 +123,36 @@ def test_the_host_is_clean_under_sanitizers(library: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
 
 
+SHIM = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stddef.h>
+int madvise(void *at, size_t bytes, int advice);
+int madvise(void *at, size_t bytes, int advice) {
+  fprintf(stderr, "%d %d %d\\n", bytes >= 4 << 20, advice, (int)((uintptr_t)at % (2 << 20)));
+  return 0;
+}
+"""
+
+
+def test_the_host_asks_for_huge_pages_for_large_memory_alone(
+    host: Path, library: Path, tmp_path: Path
+) -> None:
+    shim = compile_c(SHIM, tmp_path / "shim.so", "-shared", "-fPIC")
+
+    def advice(path: Path) -> list[str]:
+        command = [str(host), str(library), "count", str(path)]
+        env = {"LD_PRELOAD": str(shim)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+        return done.stderr.splitlines()
+
+    write_tensors(tmp_path / "small", records(), steps=3)
+    assert advice(tmp_path / "small") == []
+    large = np.zeros((1, 2 << 20), np.float32)
+    write_tensors(tmp_path / "large", [Record("x", large, stacked=True), *records()[1:]], steps=1)
+    assert advice(tmp_path / "large") == ["1 14 0"]  # MADV_HUGEPAGE, from the start of a page.
+
+
 def test_a_stacked_tensor_needs_a_slice_for_each_step(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^x: shape \(3, 4\) has not 2 slices$"):
         write_tensors(tmp_path / "in", records(), steps=2)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -19,7 +22,6 @@ from tensorc_runtime.manifest import DimInfo, ParamInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -295,6 +297,56 @@ def test_a_bound_function_keeps_its_arrays_alive_and_makes_its_outputs(blend: Fu
 
 def test_binding_checks_its_arguments(blend: Function) -> None:
     assert "argument 'x' (2 of 3)" in message(lambda: blend.bind(1.0, X.astype(int), 1))
+
+
+def test_a_bound_function_allocates_nothing(blend: Function) -> None:
+    bound = blend.bind(2.0, X, 1)
+    bound()
+    workspace = bound._workspace.value
+    tracemalloc.start()
+    try:
+        bound()
+        before = tracemalloc.take_snapshot()
+        for _ in range(100):
+            bound()
+        after = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    here = [tracemalloc.Filter(False, tracemalloc.__file__)]
+    grown = after.filter_traces(here).compare_to(before.filter_traces(here), "filename")
+    assert sum(stat.size_diff for stat in grown if stat.traceback[0].filename != __file__) <= 0
+    assert bound._workspace.value == workspace
+
+
+def test_calls_one_after_the_other_share_one_workspace(blend: Function) -> None:
+    x = np.zeros(100_000, np.float32)
+    blend(1.0, x, 1)
+    (scratch,) = blend._pool
+    memory = scratch.workspace.value
+    for n in (100_000, 10, 1000):
+        blend(1.0, x[:n], 1)
+    assert blend._pool == [scratch]
+    assert scratch.workspace.value == memory
+
+
+def _is_advised(at: int) -> bool:
+    """Whether Linux was asked for huge pages for the memory that holds this address."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text(encoding="ascii").splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= at < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return "hg" in line.split()
+    raise AssertionError(f"no memory at {at:#x}")
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages on this kernel"
+)
+def test_a_large_workspace_is_advised_to_lie_on_huge_pages(blend: Function) -> None:
+    x = np.zeros(3 << 20, np.float32)  # Of which the workspace holds a copy for each thread.
+    bound = blend.bind(1.0, x, 1)
+    assert _is_advised((bound._workspace.value or 0) + x.nbytes)
 
 
 def test_threads_that_call_at_once_do_not_share_a_workspace(blend: Function) -> None:

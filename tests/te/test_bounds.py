@@ -13,6 +13,7 @@ from tensorc.ir.expr import Loc, where
 from tensorc.ir.interp import run as interpret
 from tensorc.ir.printer import show
 from tensorc.ir.walk import loads
+from tensorc.te import bounds
 from tensorc.te import reduce as te
 from tensorc.te.build import build
 from tensorc.te.reduce import reduce_axis
@@ -169,3 +170,16 @@ def test_the_line_of_a_load_is_the_users() -> None:
     (load,) = loads(compute((4, 5), lambda i, j: A[i, j]).body)
     assert isinstance(load.loc, Loc)
     assert load.loc.file == __file__
+
+
+def test_an_index_that_is_read_is_checked_without_a_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = placeholder((4,), "int32", name="labels")
+    monkeypatch.setattr(bounds, "prove", None)
+    picked = compute((4,), lambda i: A[i, labels[i]], name="picked")
+    assert "check int64(labels[i]) >= 0 and int64(labels[i]) < 5" in show(build([picked]))
+
+
+def test_an_index_that_is_read_and_bounded_is_proved() -> None:
+    labels = placeholder((4,), "int64", name="labels")
+    bounded = compute((4,), lambda i: B[labels[i] % 10], name="bounded")
+    assert "check" not in show(build([bounded]))

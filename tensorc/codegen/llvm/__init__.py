@@ -4,18 +4,21 @@ from tensorc.codegen.llvm.jit import (
     LoadedCode,
     assembly,
     compile_object,
-    load_object,
+    compile_objects,
+    load_objects,
     openmp_runtime,
     optimized,
 )
-from tensorc.codegen.llvm.module import emit_module
+from tensorc.codegen.llvm.module import ModuleText, emit_module
 
 __all__ = [
     "LoadedCode",
+    "ModuleText",
     "assembly",
     "compile_object",
+    "compile_objects",
     "emit_module",
-    "load_object",
+    "load_objects",
     "openmp_runtime",
     "optimized",
 ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a buffer is: its pointer, its strides in elements, and what it cannot alias.
+    """Where a buffer is: its pointer, and its strides in elements.
 
     A `private` one was allocated inside the vector loop: each lane has its own copy, and the
     copies of one element lie side by side. `room` is the number of elements of a local buffer, all
@@ -33,14 +33,14 @@ class Place:
     pointer: str
     strides: tuple[Poly, ...]
     private: bool = False
-    alias: str = ""
     room: int | None = None
 
     def offset(self, indices: tuple[Poly, ...], lanes: int) -> Poly:
         """The element offset of an access."""
         total = number(0)
         for index, stride in zip(indices, self.strides, strict=True):
-            total = total + index * stride
+            if index.terms:
+                total = total + index * stride
         return total * number(lanes) + symbol(LANE) if self.private else total
 
 
@@ -104,7 +104,7 @@ def address(b: Builder, place: Place, offset: Poly) -> str:
     """The pointer at a uniform offset: what varies with loops first, then the constant."""
     type_ = memory_type(place.buffer.dtype)
     const = offset.terms.get((), 0)
-    rest = offset - number(const)
+    rest = offset - number(const) if const else offset
     pointer = place.pointer
     if rest.terms:
         index = b.integer(rest).text
@@ -139,7 +139,7 @@ def _steps_by(offset: Poly, elements: int) -> bool:
 def _load(b: Builder, place: Place, offset: Poly) -> str:
     type_ = memory_type(place.buffer.dtype)
     pointer = address(b, place, offset)
-    return b.op(f"load {type_}, ptr {pointer}, align {_align(place)}{place.alias}")
+    return b.op(f"load {type_}, ptr {pointer}, align {_align(place)}")
 
 
 def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
@@ -152,7 +152,7 @@ def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
     b.module.declare(name, f"<1 x {type_}>", ["ptr", "<1 x i1>", f"<1 x {type_}>"])
     one = b.op(
         f"call <1 x {type_}> @{name}(ptr align {_align(place)} {pointer}, <1 x i1> {bit}, "
-        f"<1 x {type_}> zeroinitializer){place.alias}"
+        f"<1 x {type_}> zeroinitializer)"
     )
     text = b.op(f"extractelement <1 x {type_}> {one}, i64 0")
     return _from_memory(b, text, place.buffer.dtype, varying=False)
@@ -163,13 +163,13 @@ def _load_vector(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> s
     vec = b.vector(type_)
     pointer = address(b, place, b.uniform_part(offset))
     if mask is None:
-        return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}{place.alias}")
+        return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}")
     bits = b.splat(mask.value)
     name = f"llvm.masked.load.{b.suffix(type_, True)}.p0"
     b.module.declare(name, vec, ["ptr", b.vector("i1"), vec])
     return b.op(
         f"call {vec} @{name}(ptr align {_align(place)} {pointer}, {b.type_of(bits)} {bits.text}, "
-        f"{vec} zeroinitializer){place.alias}"
+        f"{vec} zeroinitializer)"
     )
 
 
@@ -203,7 +203,7 @@ def _gather(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
     b.module.declare(name, vec, [b.vector("ptr"), b.vector("i1"), vec])
     return b.op(
         f"call {vec} @{name}({b.vector('ptr')} align {_align(place)} {pointers}, "
-        f"{b.vector('i1')} {bits.text}, {vec} zeroinitializer){place.alias}"
+        f"{b.vector('i1')} {bits.text}, {vec} zeroinitializer)"
     )
 
 
@@ -211,7 +211,7 @@ def _store(b: Builder, place: Place, offset: Poly, value: Val) -> None:
     type_ = memory_type(place.buffer.dtype)
     text = _to_memory(b, value)
     pointer = address(b, place, offset)
-    b.line(f"store {type_} {text}, ptr {pointer}, align {_align(place)}{place.alias}")
+    b.line(f"store {type_} {text}, ptr {pointer}, align {_align(place)}")
 
 
 def _store_vector(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
@@ -227,14 +227,14 @@ def _write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | No
         align, hint = _align(place), ""
         if b.nontemporal and can_bypass(place) and _steps_by(at, STREAM_ALIGN // align):
             align, hint = STREAM_ALIGN, f", !nontemporal {b.module.meta_once('!{i32 1}')}"
-        b.line(f"store {vec} {text}, ptr {pointer}, align {align}{place.alias}{hint}")
+        b.line(f"store {vec} {text}, ptr {pointer}, align {align}{hint}")
         return
     bits = b.splat(mask.value)
     name = f"llvm.masked.store.{b.suffix(type_, True)}.p0"
     b.module.declare(name, "void", [vec, "ptr", b.vector("i1")])
     b.line(
         f"call void @{name}({vec} {text}, ptr align {_align(place)} {pointer}, "
-        f"{b.vector('i1')} {bits.text}){place.alias}"
+        f"{b.vector('i1')} {bits.text})"
     )
 
 
@@ -248,7 +248,7 @@ def _scatter(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | No
     b.module.declare(name, "void", [vec, b.vector("ptr"), b.vector("i1")])
     b.line(
         f"call void @{name}({vec} {text}, {b.vector('ptr')} align {_align(place)} {pointers}, "
-        f"{b.vector('i1')} {bits.text}){place.alias}"
+        f"{b.vector('i1')} {bits.text})"
     )
 
 

@@ -187,6 +187,11 @@ class Builder:
             self.varying.add(name)
         return symbol(name)
 
+    def argument(self, name: str) -> Poly:
+        """An integer argument of the function: it is outside all loops."""
+        self.depth[name] = 0
+        return symbol(name)
+
     def as_val(self, value: Value) -> Val:
         """A value in a register."""
         return self.integer(value) if isinstance(value, Poly) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import llvmlite.binding as llvm
 from tensorc.errors import CompileError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tensorc.target import Target
 
 WEAK = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
@@ -45,6 +48,10 @@ def target_machine(target: Target, opt_level: int = 3) -> Any:
     Raises:
         CompileError: LLVM does not know the triple.
     """
+    return _new_machine(target, opt_level)
+
+
+def _new_machine(target: Target, opt_level: int) -> Any:
     _initialize()
     resolved = target.resolved()
     try:
@@ -60,19 +67,28 @@ def target_machine(target: Target, opt_level: int = 3) -> Any:
     )
 
 
-def _optimized(llvm_text: str, target: Target, opt_level: int) -> tuple[Any, Any]:
+def _parsed(llvm_text: str) -> Any:
     _initialize()
     try:
-        module = llvm.parse_assembly(llvm_text)
+        module = llvm.parse_assembly(llvm_text, llvm.create_context())
         module.verify()
     except RuntimeError as error:
         numbered = "\n".join(f"{i:5} {s}" for i, s in enumerate(llvm_text.splitlines(), 1))
         raise AssertionError(f"LLVM refuses our text: {error}\n{numbered}") from None
-    machine = target_machine(target, opt_level)
+    return module
+
+
+def _pass_builder(machine: Any, opt_level: int) -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=opt_level)
     options.loop_vectorization = opt_level >= 2
-    options.slp_vectorization = False  # What is worth a vector was scheduled as one.
-    passes = llvm.create_pass_builder(machine, options)
+    options.slp_vectorization = False  # What is worth a vector was scheduled as one,
+    options.loop_unrolling = False  # and what is worth unrolling was unrolled.
+    return llvm.create_pass_builder(machine, options)
+
+
+def _optimized(llvm_text: str, target: Target, opt_level: int) -> tuple[Any, Any]:
+    module, machine = _parsed(llvm_text), target_machine(target, opt_level)
+    passes = _pass_builder(machine, opt_level)
     passes.getModulePassManager().run(module, passes)
     return module, machine
 
@@ -87,6 +103,61 @@ def compile_object(llvm_text: str, target: Target, opt_level: int = 3) -> bytes:
     module, machine = _optimized(llvm_text, target, opt_level)
     data: bytes = machine.emit_object(module)
     return data
+
+
+def compile_objects(
+    llvm_texts: Sequence[str], target: Target, opt_level: int = 3, threads: int = 1
+) -> tuple[bytes, ...]:
+    """`compile_object` of each module, on so many threads; the order is that of the texts.
+
+    Each module has a context and a machine of its own, since LLVM shares those between no threads.
+    """
+    workers = min(len(llvm_texts), threads)
+    if workers < 2:
+        return tuple(compile_object(text, target, opt_level) for text in llvm_texts)
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_compile_apart, text, target, opt_level) for text in llvm_texts]
+        return tuple(job.result() for job in jobs)
+
+
+def _compile_apart(llvm_text: str, target: Target, opt_level: int) -> bytes:
+    """`compile_object` without llvmlite's lock around the two calls that take all the time."""
+    module, machine = _parsed(llvm_text), _new_machine(target, opt_level)
+    passes = _pass_builder(machine, opt_level)
+    manager = passes.getModulePassManager()
+    library = _unlocked()
+    library.LLVMPY_RunNewModulePassManager(manager._ptr, module._ptr, passes._ptr)
+    said = ctypes.c_char_p()
+    buffer = library.LLVMPY_TargetMachineEmitToMemory(
+        machine._ptr, module._ptr, 1, ctypes.byref(said)
+    )
+    assert buffer, f"LLVM emits no object: {(said.value or b'').decode(errors='replace')}"
+    try:
+        size = llvm.ffi.lib.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(llvm.ffi.lib.LLVMPY_GetBufferStart(buffer), size)
+    finally:
+        llvm.ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@cache
+def _unlocked() -> ctypes.CDLL:
+    """The library of llvmlite once more: its own handle lets one thread in at a time."""
+    ffi = llvm.ffi
+    library = ctypes.CDLL(ffi.lib._name)
+    library.LLVMPY_RunNewModulePassManager.argtypes = [
+        ffi.LLVMModulePassManagerRef,
+        ffi.LLVMModuleRef,
+        ffi.LLVMPassBuilderRef,
+    ]
+    library.LLVMPY_RunNewModulePassManager.restype = None
+    library.LLVMPY_TargetMachineEmitToMemory.argtypes = [
+        ffi.LLVMTargetMachineRef,
+        ffi.LLVMModuleRef,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_char_p),
+    ]
+    library.LLVMPY_TargetMachineEmitToMemory.restype = ffi.LLVMMemoryBufferRef
+    return library
 
 
 def assembly(llvm_text: str, target: Target, opt_level: int = 3) -> str:
@@ -148,18 +219,20 @@ class LoadedCode:
         return int(self._tracker[symbol])
 
 
-def load_object(object_bytes: bytes) -> LoadedCode:
-    """Link an ELF object file into this process; all its global functions can be asked for."""
-    builder = llvm.JITLibraryBuilder().add_object_img(object_bytes)
+def load_objects(objects: Sequence[bytes]) -> LoadedCode:
+    """Link ELF object files into this process; their global functions can be asked for."""
+    builder = llvm.JITLibraryBuilder()
     for name, address in _imports().items():
         builder.import_symbol(name, address)
-    for symbol in exported_functions(object_bytes):
-        builder.export_symbol(symbol)
+    for object_bytes in objects:
+        builder.add_object_img(object_bytes)
+        for symbol in exported_functions(object_bytes):
+            builder.export_symbol(symbol)
     return LoadedCode(builder.link(_compiler(), f"tensorc.{next(_serial)}"))
 
 
 def exported_functions(elf: bytes) -> list[str]:
-    """The global functions that a little-endian ELF64 object defines (System V gABI, chapter 4).
+    """The functions that a little-endian ELF64 object defines for all (System V gABI, chapter 4).
 
     Raises:
         CompileError: not such a file.
@@ -175,8 +248,8 @@ def exported_functions(elf: bytes) -> list[str]:
             continue
         strings = sections[link][4]
         for at in range(offset, offset + length, 24):
-            name, info, _, section = struct.unpack_from("<IBBH", elf, at)
-            if info == _GLOBAL_FUNCTION and section != 0:
+            name, info, visibility, section = struct.unpack_from("<IBBH", elf, at)
+            if info == _GLOBAL_FUNCTION and visibility == 0 and section != 0:
                 end = elf.index(b"\0", strings + name)
                 names.append(elf[strings + name : end].decode())
     return names

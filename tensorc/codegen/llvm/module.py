@@ -10,6 +10,7 @@ in one parallel region (`GOMP_parallel`, weak: where no runtime is linked, the c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.access import Place
@@ -21,10 +22,10 @@ from tensorc.codegen.llvm.entry import (
 )
 from tensorc.codegen.llvm.helpers import HELPERS, TENSOR
 from tensorc.codegen.llvm.jit import target_machine
+from tensorc.codegen.llvm.nest import ATTRIBUTES, BodyEmitter, Nest, Nests
 from tensorc.codegen.llvm.region import RegionEmitter, has_parallel, leading_checks
-from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, number
-from tensorc.ir.stmt import Check, Program, Role, Stmt, block
+from tensorc.ir.stmt import Check, Program, Stmt, block
 from tensorc.ir.walk import walk_stmts
 from tensorc.lower.features import features
 
@@ -36,7 +37,53 @@ if TYPE_CHECKING:
     from tensorc.target import Target
 
 
-def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> str:
+# How many lines of nests are compiled together: enough that what every part costs is little of it.
+_PART_LINES = 600
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleText:
+    """The text of a module, which can be cut into parts that are compiled apart.
+
+    Attributes:
+        head: the target.
+        main: the functions that are called from outside, and the body.
+        nests: each function that the body calls for a loop nest.
+        tail: declarations, attributes and metadata.
+    """
+
+    head: str
+    main: str
+    nests: tuple[Nest, ...]
+    tail: str
+
+    def whole(self) -> str:
+        """One module, where nests are internal."""
+        nests = (n.definition("internal") for n in self.nests)
+        return "\n".join((self.head, self.main, *nests, self.tail))
+
+    def parts(self) -> tuple[str, ...]:
+        """Modules whose objects make the whole when linked: nests are hidden symbols of it.
+
+        The cut depends on the text alone. What is small stays in one part.
+        """
+        groups: list[list[Nest]] = [[]]
+        lines = 0
+        for nest in self.nests:
+            if lines > _PART_LINES:
+                groups.append([])
+                lines = 0
+            groups[-1].append(nest)
+            lines += nest.text.count("\n")
+        if len(groups) == 1:
+            return (self.whole(),)
+        declared = (n.declaration() for n in self.nests)
+        parts = [(self.main, *declared)]
+        parts += [tuple(n.definition("hidden") for n in group) for group in groups]
+        return tuple("\n".join((self.head, *part, self.tail)) for part in parts)
+
+
+def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> ModuleText:
     """LLVM IR for a lowered program, the same text for the same program, target and layout.
 
     Raises:
@@ -60,22 +107,17 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> st
         text.append(emit.run_serial())
     text.append(emit_entry(module, program))
     machine = target_machine(target)
-    return "\n".join(
-        [
-            f'source_filename = "{program.name}"',
-            f'target datalayout = "{machine.target_data}"',
-            f'target triple = "{machine.triple}"',
-            "",
-            TENSOR,
-            *module.globals,
-            HELPERS,
-            *text,
-            *sorted(module.declarations.values()),
-            "",
-            *module.metadata,
-            "",
-        ]
+    head = (
+        f'source_filename = "{program.name}"',
+        f'target datalayout = "{machine.target_data}"',
+        f'target triple = "{machine.triple}"',
+        "",
+        TENSOR,
+        *module.globals,
     )
+    tail = (*sorted(module.declarations.values()), "", ATTRIBUTES, "", *module.metadata, "")
+    main = (HELPERS, *text)
+    return ModuleText("\n".join(head), "\n".join(main), tuple(emit.nests.found), "\n".join(tail))
 
 
 class _Functions:
@@ -87,46 +129,21 @@ class _Functions:
         self.module, self.program, self.layout = module, program, layout
         self.checks = checks
         self.name = program.name
-        self.alias = self._alias_suffixes()
-
-    def _alias_suffixes(self) -> dict[Buffer, str]:
-        """For each buffer the metadata that says which others its memory is apart from."""
-        buffers = [p.buffer for p in self.program.params] + list(self.layout.slots)
-        if len(buffers) < 2:
-            return {}
-        domain = self.module.meta(f'distinct !{{{{self}}, !"{self.name}"}}')
-        scopes = {
-            b: self.module.meta(f'distinct !{{{{self}}, {domain}, !"{b.name}"}}') for b in buffers
-        }
-        suffixes = {}
-        for b in buffers:
-            apart = [scopes[c] for c in buffers if not self.layout.overlaps(b, c)]
-            mine = self.module.meta(f"!{{{scopes[b]}}}")
-            others = self.module.meta(f"!{{{', '.join(apart)}}}")
-            suffixes[b] = f", !alias.scope {mine}, !noalias {others}"
-        return suffixes
+        self.nests = Nests(module, program.name, layout)
 
     # --- the body --------------------------------------------------------------------------
 
-    def _formals(self, threaded: bool) -> list[str]:
-        """The arguments, with what LLVM may take for granted about them.
-
-        What other threads write is not `noalias`: LLVM would keep values of it in registers over a
-        barrier. That buffers are apart from each other the metadata of each access says.
-        """
-        own = "" if threaded else "noalias "
-        data = [
-            f"ptr {'noalias readonly ' if p.role is Role.IN else own}%arg.{p.buffer.name}"
-            for p in self.program.params
-        ]
+    def _formals(self) -> list[str]:
+        """The arguments: data, sizes, and what every call has."""
+        data = [f"ptr %arg.{p.buffer.name}" for p in self.program.params]
         dims = [f"i64 %dim.{d.name}" for d in self.program.dims]
-        rest = [f"ptr {own}align 64 %workspace", "i64 %thread", "i64 %threads"]
-        return [*data, *dims, *rest, f"ptr {own}%status", f"ptr {own}%error_info"]
+        rest = ["ptr align 64 %workspace", "i64 %thread", "i64 %threads"]
+        return [*data, *dims, *rest, "ptr %status", "ptr %error_info"]
 
     def body(self, name: str, stmt: Stmt, done: Sequence[Stmt], *, threaded: bool) -> str:
         b = Builder(self.module)
         b.label("%start")
-        e = StmtEmitter(b, self.checks, "%status", "%error_info", "%leave")
+        e = BodyEmitter(b, self.checks, self.nests)
         for dim in self.program.dims:
             e.env[dim] = b.named(f"%dim.{dim.name}")
         for param in self.program.params:
@@ -141,19 +158,19 @@ class _Functions:
         b.label("%leave")
         b.line("ret void")
         b.entry.append("  br label %start")
-        formals = ", ".join(self._formals(threaded))
+        formals = ", ".join(self._formals())
         head = f"define internal void @{self.name}.{name}({formals}) noinline nounwind"
         return function(head, b.body())
 
-    def _place(self, e: StmtEmitter, buffer: Buffer, pointer: str, private: bool) -> Place:
+    def _place(self, e: BodyEmitter, buffer: Buffer, pointer: str, private: bool) -> Place:
         strides: list[Poly] = []
         run = number(1)
         for size in reversed(buffer.shape):
             strides.insert(0, run)
             run = run * e.poly(size)
-        return Place(buffer, pointer, tuple(strides), private, self.alias.get(buffer, ""))
+        return Place(buffer, pointer, tuple(strides), private)
 
-    def _place_workspace(self, e: StmtEmitter) -> None:
+    def _place_workspace(self, e: BodyEmitter) -> None:
         b = e.b
         for buffer, slot in self.layout.slots.items():
             offset = e.poly(slot.offset)

@@ -11,12 +11,15 @@ lies apart; there is no barrier inside, so no other thread writes meanwhile what
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.access import Place
+from tensorc.codegen.llvm.alike import pattern
 from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.stmt import StmtEmitter
-from tensorc.codegen.llvm.types import Poly, Value
+from tensorc.codegen.llvm.types import Poly, Val, Value
 from tensorc.ir.expr import Buffer, Var
 from tensorc.ir.stmt import Allocate, For, Stmt
 from tensorc.lower.memory import ALIGNMENT, WorkspaceLayout
@@ -25,26 +28,53 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+ATTRIBUTES = "attributes #0 = { noinline nounwind }"
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """The function of a nest: its name, the types of its arguments, and the text after the name."""
+
+    name: str
+    types: tuple[str, ...]
+    text: str
+
+    def definition(self, linkage: str) -> str:
+        """The function."""
+        return f"define {linkage} void @{self.name}{self.text}"
+
+    def declaration(self) -> str:
+        """What a module says that calls it, where it is of another."""
+        return f"declare hidden void @{self.name}({', '.join(self.types)}) #0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """How to call the function of nests alike: its pointers, as places among their buffers."""
+
+    name: str
+    pointers: tuple[int, ...]
+
+
 class Nests:
-    """The functions of nests: `texts` holds each by its name, in order of first call."""
+    """The functions of nests, in order of first call."""
 
     def __init__(self, module: Module, name: str, layout: WorkspaceLayout) -> None:
         """Start with none; `name` is the program's."""
         self.module, self.name, self.layout = module, name, layout
-        self.texts: dict[str, str] = {}
-        self._known: dict[str, str] = {}
+        self.found: list[Nest] = []
+        self.alike: dict[object, _Alike] = {}
+        self._known: dict[str, Nest] = {}
 
-    def add(self, text: str) -> str:
-        """The name of the function with this text, which is new or one of before.
-
-        Args:
-            text: from the opening bracket of the formal arguments on.
-        """
-        name = self._known.get(text)
-        if name is None:
-            name = self._known[text] = f"{self.name}.nest{len(self._known)}"
-            self.texts[name] = text
-        return name
+    def add(self, formals: Sequence[str], body: Sequence[str]) -> str:
+        """The name of the function of these arguments and lines: a new one, or one of before."""
+        text = "\n".join((f"({', '.join(formals)}) #0 {{", *body, "}", ""))
+        nest = self._known.get(text)
+        if nest is None:
+            types = tuple(f.split(" ", 1)[0] for f in formals)
+            nest = self._known[text] = Nest(f"{self.name}.nest{len(self.found)}", types, text)
+            self.found.append(nest)
+        return nest.name
 
 
 class BodyEmitter(StmtEmitter):
@@ -73,6 +103,13 @@ class BodyEmitter(StmtEmitter):
             threads: the number of this thread and of all, where they share the outer loop.
         """
         assert not self.b.lanes, "a nest starts outside all vector loops"
+        key, used = self._key(stmt, threads)
+        same = self.nests.alike.get(key) if key is not None else None
+        if same is not None:
+            given = [f"ptr {self.places[used[i]].pointer}" for i in same.pointers]
+            given += [f"i64 {t}" for t in threads]
+            self.b.line(f"call void @{same.name}({', '.join(given)})")
+            return
         nest = _NestEmitter(self)
         if threads:
             assert isinstance(stmt, For), "threads share the iterations of a loop"
@@ -80,22 +117,44 @@ class BodyEmitter(StmtEmitter):
         else:
             nest.emit(stmt)
         formals, args = nest.arguments(threads)
-        text = "\n".join((f"({formals}) #0 {{", *nest.finish(), "}", ""))
-        self.b.line(f"call void @{self.nests.add(text)}({args})")
+        name = self.nests.add(formals, nest.finish())
+        if key is not None and not nest.integers and not nest.fails:
+            order = {x: i for i, x in enumerate(used)}
+            pointers = tuple(order[x] for x in nest.pointers.values())
+            self.nests.alike[key] = _Alike(name, pointers)
+        self.b.line(f"call void @{name}({', '.join(args)})")
         if nest.fails:
             go = self.b.new_label("go")
             status = self.b.op(f"load i32, ptr {self.status}")
             self.b.branch(self.b.op(f"icmp eq i32 {status}, 0"), go, self.failed)
             self.b.label(go)
 
+    def _key(
+        self, stmt: Stmt, threads: Sequence[str]
+    ) -> tuple[object, tuple[Buffer, ...]] | tuple[None, tuple[()]]:
+        """What nests alike have in common, and the buffers, those from outside and others.
+
+        None where values from around the nest matter, or buffers that share memory.
+        """
+        shape, used = pattern(stmt)
+        buffers = tuple(x for x in used if isinstance(x, Buffer))
+        if any(isinstance(x, Var) and x in self.env for x in used):
+            return None, ()
+        layout = self.nests.layout
+        if any(layout.overlaps(a, b) for a, b in itertools.combinations(buffers, 2)):
+            return None, ()
+        places = (self.places.get(b) for b in buffers)
+        outside = tuple(
+            None if p is None else (p.private, p.buffer in layout.slots) for p in places
+        )
+        return (bool(threads), shape, outside), buffers
+
 
 class _NestEmitter(StmtEmitter):
     """Emits the function of one nest; what it needs from outside becomes an argument."""
 
     def __init__(self, body: BodyEmitter) -> None:
-        super().__init__(
-            Builder(body.b.module), body.checks, "%status", "%error_info", "%leave"
-        )
+        super().__init__(Builder(body.b.module), body.checks, "%status", "%error_info", "%leave")
         self.body = body
         self.pointers: dict[str, Buffer] = {}
         self.integers: dict[str, str] = {}
@@ -112,9 +171,10 @@ class _NestEmitter(StmtEmitter):
         self.b.entry.append("  br label %start")
         return self.b.body()
 
-    def arguments(self, threads: Sequence[str]) -> tuple[str, str]:
+    def arguments(self, threads: Sequence[str]) -> tuple[list[str], list[str]]:
         """The formal arguments and those of the call."""
-        formals, args = [], []
+        formals: list[str] = []
+        args: list[str] = []
         slots, overlaps = self.body.nests.layout.slots, self.body.nests.layout.overlaps
         for name, buffer in self.pointers.items():
             others = (b for b in self.pointers.values() if b is not buffer)
@@ -132,7 +192,7 @@ class _NestEmitter(StmtEmitter):
             for pointer in (self.status, self.error):
                 formals.append(f"ptr {pointer}")
                 args.append(f"ptr {pointer}")
-        return ", ".join(formals), ", ".join(args)
+        return formals, args
 
     def chunk(self, loop: For) -> None:
         """Thread t of T runs n // T iterations, one more if t < n % T."""
@@ -157,7 +217,7 @@ class _NestEmitter(StmtEmitter):
         name = f"%p{len(self.pointers)}"
         self.pointers[name] = buffer
         strides = tuple(map(self.outer, outer.strides))
-        return Place(buffer, name, strides, outer.private, outer.room)
+        return Place(buffer, name, strides, outer.private, room=outer.room)
 
     def outer(self, value: Value) -> Poly:
         """An integer of the body: itself where it is constant, else an argument."""
@@ -170,7 +230,7 @@ class _NestEmitter(StmtEmitter):
             name = self.integers[text] = f"%x{len(self.integers)}"
         return self.b.argument(name)
 
-    def _fail(self, index: int, values: Sequence[object]) -> None:
+    def _fail(self, index: int, values: Sequence[Val]) -> None:
         self.fails = True
         super()._fail(index, values)
 

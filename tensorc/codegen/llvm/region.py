@@ -20,7 +20,7 @@ from tensorc.lower.memory import WorkspaceLayout, touched, units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tensorc.codegen.llvm.stmt import StmtEmitter
+    from tensorc.codegen.llvm.nest import BodyEmitter
     from tensorc.ir.expr import Buffer, Expr
 
 
@@ -68,7 +68,7 @@ class RegionEmitter:
 
     def __init__(
         self,
-        emitter: StmtEmitter,
+        emitter: BodyEmitter,
         layout: WorkspaceLayout,
         thread: str,
         threads: str,
@@ -104,22 +104,8 @@ class RegionEmitter:
     # --- the kinds of statement ------------------------------------------------------------
 
     def _chunk(self, loop: For) -> None:
-        """Thread t of T runs n // T iterations, one more if t < n % T."""
-        b, e = self.b, self.e
         self._before(loop, shared=True)
-        with e.statement():
-            start, extent = e.poly(loop.start), e.poly(loop.extent)
-        count = b.integer(extent).text
-        each = b.op(f"sdiv i64 {count}, {self.threads}")
-        rest = b.op(f"srem i64 {count}, {self.threads}")
-        early = b.op(f"icmp slt i64 {self.thread}, {rest}")
-        one = b.op(f"zext i1 {early} to i64")
-        b.module.declare("llvm.smin.i64", "i64", ["i64", "i64"])
-        skipped = b.op(f"call i64 @llvm.smin.i64(i64 {self.thread}, i64 {rest})")
-        first = b.op(f"add i64 {b.op(f'mul i64 {self.thread}, {each}')}, {skipped}")
-        mine = b.op(f"add i64 {each}, {one}")
-        with b.scope():
-            e.serial(loop.var, start + b.named(first), b.named(mine), loop.body)
+        self.e.call(loop, (self.thread, self.threads))
 
     def _serial(self, loop: For) -> None:
         b, e = self.b, self.e

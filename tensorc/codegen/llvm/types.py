@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LANE = "lane"
 Key = tuple[str, ...]
-_WRAP = 1 << 64
+_WRAP, _HALF = 1 << 64, 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,20 @@ class Poly:
         return self.terms.get(()) if len(self.terms) == 1 else None
 
     def __add__(self, other: Poly) -> Poly:
+        if not other.terms:
+            return self
+        if not self.terms:
+            return other
         total = dict(self.terms)
         for key, c in other.terms.items():
             total[key] = total.get(key, 0) + c
         return _normal(total)
 
     def __mul__(self, other: Poly) -> Poly:
+        for one, many in ((self, other), (other, self)):
+            scale = one.const
+            if scale is not None:
+                return _normal({k: c * scale for k, c in many.terms.items()})
         total: dict[Key, int] = {}
         for a, x in self.terms.items():
             for b, y in other.terms.items():
@@ -84,8 +92,11 @@ def symbol(name: str) -> Poly:
 
 
 def _normal(terms: dict[Key, int]) -> Poly:
-    wrapped = {k: (c + _WRAP // 2) % _WRAP - _WRAP // 2 for k, c in terms.items()}
-    return Poly({k: c for k, c in wrapped.items() if c})
+    for c in terms.values():
+        if not c or not -_HALF <= c < _HALF:
+            wrapped = {k: (c + _HALF) % _WRAP - _HALF for k, c in terms.items()}
+            return Poly({k: c for k, c in wrapped.items() if c})
+    return Poly(terms)
 
 
 Value = Val | Poly

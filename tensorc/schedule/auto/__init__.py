@@ -22,6 +22,7 @@ from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
 from tensorc.schedule.auto.rows import join_rows
 from tensorc.schedule.auto.steps import attempt, is_scheduled, run_on_threads, vectors
+from tensorc.schedule.auto.updates import block_updates
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import stage_sites
 
@@ -33,6 +34,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     """A legal schedule of `program` for `target`, as a trace that can be printed and edited."""
     s = Schedule(program)
     inline_all(s)
+    block_updates(s, target)
     for stage in s.stages:
         if product_of(s, stage) is not None:
             attempt(s, partial(tile_product, s, stage, target))

@@ -213,17 +213,18 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
     made = {stage}
     extents = sorted(extent_of(x) for x in product.spatial)
     for nest in list(nests(s.program.body)):
-        if not isinstance(nest, For):
+        reads = facts(nest).read
+        uses = any(b.name in made for b in reads)
+        if not isinstance(nest, For) or not uses:
             continue
         inside = sites(nest)
         (*_, last) = inside
         if len(inside) != 1 or not isinstance(last.leaf, Store) or is_scheduled(inside):
             continue
-        name, reads = last.leaf.buffer.name, facts(nest).read
+        name = last.leaf.buffer.name
         alike = sorted(extent_of(x) for x in last.loops) == extents
         near = all(b.name in made or bytes_of(b) <= NEAR_BYTES for b in reads)
-        uses = any(b.name in made for b in reads)
-        if near and alike and uses and attempt(s, partial(s.reverse_compute_at, name, at)):
+        if near and alike and attempt(s, partial(s.reverse_compute_at, name, at)):
             made.add(name)
 
 
