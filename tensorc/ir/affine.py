@@ -22,6 +22,7 @@ class Linear:
     const: int
 
 
+@lru_cache(maxsize=32768)  # One index is asked about in many pairs of accesses.
 def linear(expr: Expr) -> Linear | None:
     """`expr` as a sum with integer coefficients; None of a product of variables, `//`, a load."""
     match expr:
@@ -43,7 +44,7 @@ def linear(expr: Expr) -> Linear | None:
             return None
 
 
-@lru_cache(maxsize=16384)  # One index is asked about in many pairs of accesses.
+@lru_cache(maxsize=16384)
 def exact_linear(index: Expr) -> Linear | None:
     """As `linear`; None too where a part is narrower than int64, since its sums may wrap."""
     if any(n.dtype != int64 for n in walk(index)):  # type: ignore[union-attr]

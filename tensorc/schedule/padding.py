@@ -11,6 +11,7 @@ from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
 from tensorc.ir.stmt import Check, For, If, Leaf, Program
 from tensorc.ir.walk import free_vars, leaves, walk_stmts, written_buffers
+from tensorc.schedule.digits import tied_vars
 from tensorc.schedule.legality import TwoInstances, accesses, control
 from tensorc.schedule.region import is_inside, is_written_before
 from tensorc.schedule.tree import (
@@ -117,6 +118,15 @@ def _without(stmt: Stmt, guards: Mapping[If, Expr | None]) -> Stmt:
 
 def _parts(cond: Expr, var: Var) -> tuple[Expr, Expr | None]:
     """The part of a conjunction that depends on `var`, and the rest."""
+    terms = _terms(cond)
+    own = [any(v is var for v in free_vars(t)) for t in terms]
+    gone = all_of([t for t, mine in zip(terms, own, strict=True) if mine])
+    assert gone is not None, "the guard depends on the loop"
+    return gone, all_of([t for t, mine in zip(terms, own, strict=True) if not mine])
+
+
+def _terms(cond: Expr) -> list[Expr]:
+    """What a conjunction is made of."""
     terms: list[Expr] = []
     stack = [cond]
     while stack:
@@ -125,10 +135,7 @@ def _parts(cond: Expr, var: Var) -> tuple[Expr, Expr | None]:
                 stack += (rhs, lhs)
             case term:
                 terms.append(term)
-    own = [any(v is var for v in free_vars(t)) for t in terms]
-    gone = all_of([t for t, mine in zip(terms, own, strict=True) if mine])
-    assert gone is not None, "the guard depends on the loop"
-    return gone, all_of([t for t, mine in zip(terms, own, strict=True) if not mine])
+    return terms
 
 
 def _stays_inside(step: str, program: Program, one: _Relaxed) -> None:
@@ -177,9 +184,14 @@ def _feeds_nothing(
             if read.buffer is not buffer or (read.writes and not read.updates):
                 continue
             own = frozenset(v for s in (one.site, reader) for v in s.vars if v not in shared)
-            encoder = TwoInstances(own)
+            tied = tied_vars(one.site, reader, write.indices, read.indices)
+            encoder = TwoInstances(own, {w: v for w, v in tied.items() if w in own})
             texts = [encoder.condition(c, True, 0) for c in one.extra()]
-            texts += [encoder.condition(c, True, 1) for c in reader.domain()]
+            never = {encoder.condition(c, False, 0) for c in one.extra()} - {"true"}
+            inside = [encoder.condition(t, True, 1) for c in reader.domain() for t in _terms(c)]
+            if not never.isdisjoint(inside):
+                continue  # The guard that the one lacks holds for the other, of equal variables.
+            texts += inside
             if reader.leaf in more:
                 texts.append(encoder.condition(more[reader.leaf].guard, True, 1))
             for i, j in zip(write.indices, read.indices, strict=True):
