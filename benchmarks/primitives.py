@@ -217,7 +217,8 @@ NESTS: Mapping[str, Callable[[], Nest]] = {
 
 
 @bench(
-    sizes=[Asked(step, nest, warm) for nest in NESTS for step in STEPS for warm in (False, True)]
+    sizes=[Asked(step, nest, warm) for nest in NESTS for step in STEPS for warm in (False, True)],
+    threaded=False,
 )
 def primitives(asked: Asked) -> Case:
     """A schedule step; on a nest of a program of fifty, against the same nest by itself."""

@@ -183,3 +183,40 @@ def test_only_a_result_larger_than_the_caches_goes_around_them(columns: int, aro
     x = tc.placeholder((4096, columns), name="x")
     s = auto_schedule(build([tc.ops.relu(x)]), AVX2)
     assert ("nontemporal" in str(s)) == around
+
+
+UPDATE = """program main(x: in float32[32, 600], d: in float32[32, 512], \
+W: inout float32[600, 512], M: inout float32[600, 512]):
+  alloc g: float32[600, 512]
+    for k in range(600):
+      for j in range(512):
+        g[k, j] = 0.0
+        for i in range(32):
+          g[k, j] += x[i, k] * d[i, j]
+    for p in range(600):
+      for q in range(512):
+        M[p, q] = M[p, q] * 0.5 + g[p, q]
+    for a in range(600):
+      for b in range(512):
+        W[a, b] = W[a, b] - M[a, b] * 0.25
+"""
+
+
+def test_a_large_gradient_is_computed_by_blocks_inside_of_its_updates() -> None:
+    s = auto_schedule(parse(UPDATE), AVX2)
+    assert top_nests(s) == ["W"]
+    assert "alloc g: float32[156, 512]" in str(s)
+    assert "alloc x.local: float32[26, 32, 6]" in str(s), "panels of the rows of x^T"
+
+
+def test_a_gradient_that_someone_else_reads_is_stored_whole() -> None:
+    text = UPDATE.replace("M: inout", "G: out float32[600, 512], M: inout")
+    text = text.replace("    for p in", COPY + "    for p in")
+    s = auto_schedule(parse(text), AVX2)
+    assert "alloc g: float32[156" not in str(s)
+
+
+COPY = """    for c in range(600):
+      for e in range(512):
+        G[c, e] = exp(g[c, e])
+"""

@@ -43,6 +43,7 @@ PACK_STRIDE = 32  # Elements between rows of an operand above which its panel is
 # is that no slower than a pass of its own along the rows.
 NEAR_BYTES = 1024 * 1024
 FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the nearest cache together.
+SHORT = 4  # Steps of the innermost sum that are written out: a window's width.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
@@ -128,6 +129,9 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         _relax(s, outer[-1])
     _consume(s, stage, product, outer[-1])
     finish_tile(s, outer[-1].var, lanes)
+    last = product.reduced[-1]
+    if (const_int(last.extent) or SYMBOLIC) <= SHORT:
+        s.unroll(Loop(s, f"{stage}.local", last.var))
 
 
 def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple[list[Loop], Loop]:
