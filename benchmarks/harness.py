@@ -23,7 +23,7 @@ Action: TypeAlias = Callable[[], object]
 
 # With several threads a library's workers spin on after a call, OpenBLAS's for tens of ms,
 # on the cores that the next function wants: each sample begins when they sleep, and wakes its own.
-_REST_SECONDS = 0.04
+_REST_SECONDS = 0.2  # What idle workers of a BLAS take to stop spinning.
 _SAMPLE_SECONDS = 0.02  # A sample repeats its function for so long, far above the grain.
 _QUIET = 0.9  # The share of the peak that a canary reaches on cores that are ours.
 _ATTEMPTS = 4
@@ -151,6 +151,8 @@ def measure(
     least = 1.0
     for _ in range(rounds):
         for key, sampler in samplers.items():
+            if threads > 1:  # The workers of the one before may still wait busily.
+                time.sleep(_REST_SECONDS)
             value, share = _undisturbed(sampler, canary, once=case.once)
             samples[key].append(value)
             least = min(least, share)
