@@ -2,15 +2,14 @@
 
 The axis along which the result is contiguous runs in lanes, a second axis that reuses the lanes'
 operand is unrolled. An operand that row tiles share is packed in panels; lanes beyond its edge are
-padded with zeros. What is computed from the result element by element moves into its tile: a bias,
-an activation, the optimizer's update of a weight from its gradient.
+padded with zeros. What is computed from the result element by element moves into its tile, a bias
+or an activation, unless it reads another large array.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
@@ -186,9 +185,8 @@ def _pack(
     if -(-extent_of(product.rows) // tile.rows) < PACK_REUSE:
         return
     d = next(i for i, x in enumerate(use.indices) if depends([x], lane.var))
-    elements = prod(const_int(n) or SYMBOLIC for n in use.buffer.shape[d + 1 :])
     far = d + 1 < use.buffer.ndim or extent_of(lane) >= PACK_STRIDE
-    if elements == 1 and not far and not padded:
+    if not far and not padded:
         return
     order = [*(x for x in range(use.buffer.ndim) if x != d), d]
     given = None if d == use.buffer.ndim - 1 else order

@@ -39,16 +39,15 @@ def join_rows(s: Schedule, is_apart: Callable[[str], bool]) -> None:
         if stage is None or is_apart(stage):
             continue
         row = _row_loop(nest)
-        moved = any(_joined(s, stage, nest, *head) for head in reversed(heads))
+        moved = any(_joined(s, stage, *head) for head in reversed(heads))
         if not moved and row is not None:
             moved = any(_beside(s, stage, row, *head) for head in reversed(heads))
             if not moved:
                 heads.append((row.var, stage))
 
 
-def _joined(s: Schedule, stage: str, nest: object, row: Var, first: str) -> bool:
+def _joined(s: Schedule, stage: str, row: Var, first: str) -> bool:
     """Whether `stage` could be moved into the loop `row`, which computes `first`."""
-    assert isinstance(nest, For)
     return attempt(s, partial(s.reverse_compute_at, stage, Loop(s, first, row)))
 
 
