@@ -1,0 +1,1 @@
+"""Run compiled programs on CUDA devices."""
