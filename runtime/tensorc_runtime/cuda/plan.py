@@ -3,11 +3,12 @@
 Code generation writes a plan, the runtime follows it. Sizes are numbers or formulas over the
 symbolic sizes of the function, as in `tensorc_runtime.sizes`.
 
-The checks of a call report through the status words, `STATUS_WORDS` of int32 in device memory that
-are zero when the first launch starts. A check that fails, where none has failed before, stores
-1 + its index into word 0, and the values that its message shows as int64 from word 2 on, at most
-`STATUS_VALUES` of them; word 1 is the generated code's own. The launches after it leave every
-buffer alone.
+The checks of a call report through the status words, `STATUS_WORDS` of int32 in device memory. A
+check that fails, where none has failed before, stores 1 + its index into word 0, and the values
+that its message shows as int64 from word 2 on, at most `STATUS_VALUES` of them; word 1 is the
+generated code's own. In a plan with checks every launch takes the status words, and leaves all
+buffers alone where word 0 is not zero when it starts: so nothing runs after a check has failed, in
+this call or in those queued behind it, until the runtime has reported it and cleared the words.
 """
 
 from __future__ import annotations
