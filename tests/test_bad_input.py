@@ -455,7 +455,7 @@ def test_a_definition_that_makes_no_sense_is_refused(
         ),
         (
             lambda: lib.compile(a + 1.0, target="abacus"),
-            "target 'abacus' is not known; there is 'cpu'",
+            "target 'abacus' is not known; there are 'cpu', 'cuda' and 'cuda-emu'",
         ),
     ],
 )

@@ -136,7 +136,7 @@ def compile(
         wanted = replace(wanted, threads=threads)
     native = wanted.cpu == "native" and not wanted.features and not wanted.triple
     wanted = wanted.resolved()
-    if not native:
+    if not native or wanted.is_cuda:
         check_target(wanted)
     with _timed(timing, "build"):
         source = _source(what, name, inputs, updates)

@@ -31,6 +31,8 @@ class Features:
 
 def features(target: Target) -> Features:
     """The features of a target, by its processor's name and its feature string."""
+    if target.is_cuda:
+        return Features(fma=True, half=True, rounding=True)
     resolved = target.resolved()
     if not resolved.triple.startswith(("x86_64", "i386", "i686")):
         arm = resolved.triple.startswith(("aarch64", "arm64"))

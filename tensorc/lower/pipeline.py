@@ -32,13 +32,12 @@ def promote(program: Program, _: Target) -> Program:
     return promote_accumulators(program)
 
 
-PASSES: tuple[Pass, ...] = (
-    refuse_grids,
-    simplify_program,
-    partition_tails,
-    promote,
-    expand_math,
-)
+# The compiler's table of contents, by the kind of target.
+PASSES: dict[str, tuple[Pass, ...]] = {
+    "cpu": (refuse_grids, simplify_program, partition_tails, promote, expand_math),
+    "cuda": (simplify_program, promote, expand_math),
+}
+PASSES["cuda-emu"] = PASSES["cuda"]
 
 
 def lower(program: Program, target: Target) -> Program:
@@ -47,6 +46,6 @@ def lower(program: Program, target: Target) -> Program:
     Loops with a vectorized or parallel kind keep it; what a backend gets has no transcendental
     call, and no guard in tiles that lie inside all bounds.
     """
-    for run in PASSES:
+    for run in PASSES[target.kind]:
         program = run(program, target)
     return program

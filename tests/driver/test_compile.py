@@ -174,7 +174,10 @@ def test_what_cannot_be_compiled_is_refused() -> None:
     assert refusal(replace(scale_program(), name="a.b")) == (
         "compile: program 'a.b' has a name that no C function can have; give name="
     )
-    assert refusal(scale(), target="gpu") == "target 'gpu' is not known; there is 'cpu'"
+    assert (
+        refusal(scale(), target="gpu")
+        == "target 'gpu' is not known; there are 'cpu', 'cuda' and 'cuda-emu'"
+    )
     step = Step()
     step.state["V"] = X
     assert refusal(step) == (
