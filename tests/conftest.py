@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 # Kernels that tests compile stay out of the user's cache; workers share one folder.
 os.environ.setdefault("TENSORC_CACHE_DIR", tempfile.mkdtemp(prefix="tensorc-cache-"))
+# The compiler raises the limit with its first use; hypothesis warns where that is inside of a test.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 5000))
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tensorc.dtypes import accumulator, promote
 from tensorc.errors import ShapeError
-from tensorc.ir.expr import Expr, cast
 from tensorc.ops.axes import show_shape, spatial_axes
 from tensorc.te.reduce import reduce_axis
-from tensorc.te.reduce import sum as te_sum
-from tensorc.te.tensor import Tensor, broadcast_load, broadcast_shapes, define, same_size
-
-if TYPE_CHECKING:
-    from tensorc.te.axis import IterVar
+from tensorc.te.tensor import Tensor, define, same_size, sum_of_products
+from tensorc.te.tensor import matmul as te_matmul
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -26,24 +19,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ShapeError: an operand without dimensions, or two values of k.
     """
-    if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(f"matmul: {a} and {b} must have dimensions; use * for scalars")
-    k = a.shape[-1]
-    if not same_size(k, b.shape[-2] if b.ndim > 1 else b.shape[0]):
-        raise ShapeError(
-            f"matmul: shapes {show_shape(a)} and {show_shape(b)} do not fit: "
-            f"{k} columns meet {b.shape[-2] if b.ndim > 1 else b.shape[0]} rows"
-        )
-    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
-    axes = spatial_axes((*batch, *rows, *columns))
-    r = reduce_axis(k, "k")
-    lead = axes[: len(batch)]
-    row = axes[len(batch) : len(batch) + len(rows)]
-    column = axes[len(batch) + len(rows) :]
-    left = broadcast_load(a, (*lead, *row, r))
-    right = broadcast_load(b, (*lead, r, *column))
-    return define(axes, (_sum_of_products(left, right, r),), default_name="matmul")[0]
+    return te_matmul(a, b)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -69,7 +45,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     r = reduce_axis(a.shape[-1], "k")
     outer, own = axes[: a.ndim - 1], axes[a.ndim - 1 :]
     left, right = a[(*outer, r)], b[(*own[:inner], r, *own[inner:])]
-    return define(axes, (_sum_of_products(left, right, r),), default_name="dot")[0]
+    return define(axes, (sum_of_products((left, right), (r,)),), default_name="dot")[0]
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -82,10 +58,3 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
         raise ShapeError(f"outer: {a} and {b} must be vectors; reshape them first")
     axes = spatial_axes((*a.shape, *b.shape))
     return define(axes, (a[axes[0]] * b[axes[1]],), default_name="outer")[0]
-
-
-def _sum_of_products(a: Expr, b: Expr, axis: IterVar) -> Expr:
-    dtype = promote(a.dtype, b.dtype)
-    wide = accumulator(dtype)
-    total = te_sum(cast(a, wide) * cast(b, wide), axis)
-    return cast(total, dtype) if dtype.is_float else total

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tensorc.dtypes import DType, as_dtype, float32, int64
+from tensorc.dtypes import DType, accumulator, as_dtype, float32, int64, promote
 from tensorc.errors import IRError, ShapeError
 from tensorc.ir.affine import linear
 from tensorc.ir.expr import (
@@ -44,6 +44,8 @@ from tensorc.te.axis import ZERO, reduce_extents
 from tensorc.te.axis import IterVar as IterVar
 from tensorc.te.bounds import check_accesses
 from tensorc.te.keys import Keys
+from tensorc.te.reduce import reduce_axis
+from tensorc.te.reduce import sum as reduce_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -203,6 +205,16 @@ class Tensor(Buffer):
 
     def __rxor__(self, other: TensorLike) -> Tensor:
         return _arith(BinaryOp.XOR, other, self)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        return matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name.
+        """The tensor with the order of its dimensions reversed."""
+        axes = tuple(IterVar(f"i{d}", int64, ZERO, n) for d, n in enumerate(self.shape[::-1]))
+        body = Load(self, axes[::-1], loc=caller_loc())
+        return define(axes, (body,), default_name="transpose")[0]
 
     def __pow__(self, other: TensorLike) -> Tensor:
         return elementwise(lambda a, b: as_expr(a) ** b, self, other, name="pow")
@@ -468,6 +480,47 @@ def elementwise(fn: Callable[..., ExprLike], *operands: TensorLike, name: str = 
     axes = tuple(IterVar(f"i{d}", int64, ZERO, size) for d, size in enumerate(shape))
     scalars = [broadcast_load(x, axes) if isinstance(x, Tensor) else x for x in operands]
     return define(axes, (as_expr(fn(*scalars)),), default_name=name)[0]
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product of (..., m, k) and (..., k, n); `tensorc.ops.matmul` says all of it."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"matmul: {a} and {b} must have dimensions; use * for scalars")
+    k, rows_of_b = a.shape[-1], b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if not same_size(k, rows_of_b):
+        texts = [
+            "(" + ", ".join(map(str, t.shape)) + ("," if t.ndim == 1 else "") + ")" for t in (a, b)
+        ]
+        raise ShapeError(
+            f"matmul: shapes {texts[0]} and {texts[1]} do not fit: "
+            f"{k} columns meet {rows_of_b} rows"
+        )
+    lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
+    axes = tuple(
+        IterVar(f"i{d}", int64, ZERO, size) for d, size in enumerate((*lead, *rows, *columns))
+    )
+    r = reduce_axis(k, "k")
+    row = axes[len(lead) : len(lead) + len(rows)]
+    left = broadcast_load(a, (*axes[: len(lead)], *row, r))
+    right = broadcast_load(b, (*axes[: len(lead)], r, *axes[len(lead) + len(rows) :]))
+    return define(axes, (sum_of_products((left, right), (r,)),), default_name="matmul")[0]
+
+
+def sum_of_products(factors: Sequence[Expr], axes: Sequence[IterVar]) -> Expr:
+    """The sum over `axes` of the product of `factors`, in the accumulator of their dtype.
+
+    float16 and bfloat16 are rounded once, at the end; small integers stay in their accumulator.
+    """
+    dtype = factors[0].dtype
+    for factor in factors[1:]:
+        dtype = promote(dtype, factor.dtype)
+    wide = accumulator(dtype)
+    product = cast(factors[0], wide)
+    for factor in factors[1:]:
+        product = product * cast(factor, wide)
+    total = reduce_sum(product, axes) if axes else product
+    return cast(total, dtype) if dtype.is_float else total
 
 
 _OP_NAMES: Mapping[BinaryOp, str] = {

@@ -58,6 +58,22 @@ def test_dot_is_numpys(left: tuple[int, ...], right: tuple[int, ...], backend: s
 
 
 @backends
+def test_the_operators_of_a_tensor_are_numpys(backend: str) -> None:
+    a, b, v = normal((2, 3, 4), 1), normal((4, 5), 2), normal((5,), 3)
+    s, t, u = placeholder(a.shape), placeholder(b.shape), placeholder(5)
+    product, column, turned = run([s @ t, t @ u, s.T], {s: a, t: b, u: v}, backend)
+    check_product(product, a, b, np.matmul)
+    check_product(column, b, v, np.matmul)
+    np.testing.assert_array_equal(turned, a.T)
+
+
+@pytest.mark.parametrize("other", [2.0, [1, 2]])
+def test_a_product_with_what_is_no_tensor_is_refused(other: Any) -> None:
+    with pytest.raises(TypeError, match="unsupported operand type"):
+        _ = placeholder((2, 2)) @ other
+
+
+@backends
 def test_outer_is_numpys(backend: str) -> None:
     a, b = normal((3,), 1), normal((4,), 2)
     s, t = placeholder(3), placeholder(4)
