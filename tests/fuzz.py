@@ -165,11 +165,13 @@ def kernel_of(program: Program, opt_level: int) -> Kernel:
 
 
 def for_a_cpu(program: Program) -> Program:
-    """The program with parallel loops for those of a grid, and no memory that a grid shares."""
+    """The program with parallel loops for blocks, plain ones for their threads, which may fold."""
 
     def rule(node: Node) -> Node | None:
-        if isinstance(node, For) and node.kind is ForKind.BOUND:
-            return replace(node, kind=ForKind.PARALLEL, axis=None)
+        if isinstance(node, For) and node.axis is not None:
+            parallel = node.axis.startswith("block")
+            kind = ForKind.PARALLEL if parallel else ForKind.SERIAL
+            return replace(node, kind=kind, axis=None)
         return None
 
     shared = {

@@ -45,6 +45,7 @@ from tensorc.schedule.tree import (
     Siblings,
     Site,
     around,
+    blocks_in,
     equal,
     find_loop,
     in_range,
@@ -476,7 +477,8 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     assert box is not None, "the loop writes the buffer"
     sizes = [const_int(e) for e in box.extents]
     small = all(s is not None for s in sizes) and bytes_of(sizes, buffer) <= STACK_LIMIT
-    local = replace(buffer, shape=box.extents, scope="local" if small else "global")
+    own = small and next(blocks_in(loop.body), None) is None
+    local = replace(buffer, shape=box.extents, scope="local" if own else "global")
     body = Allocate(local, rebase(loop.body, buffer, local, Layout(box.lows)), loc=allocation.loc)
     within = replace_stmt(allocation.body, loop, replace(loop, body=body))
     return with_body(program, replace_stmt(program.body, allocation, within))

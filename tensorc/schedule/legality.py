@@ -190,17 +190,21 @@ def _static(a: Time, b: Time) -> int | None:
     return -1 if a[0] < b[0] else 1
 
 
-def carried_pair(loop: For, given: Sequence[Expr]) -> Violation | None:
+def carried_pair(
+    loop: For, given: Sequence[Expr], *, folding: bool = False, strict: bool = False
+) -> Violation | None:
     """A dependent pair in different iterations of `loop`, or None: what forbids parallel lanes.
 
-    `given` is what holds around the loop.
+    `given` is what holds around the loop. With `folding`, iterations may fold into one element by
+    one and the same accumulation, in any order; one that rounds not if `strict`.
     """
     inside = [(site, _Touched.of(site)) for site in sites(loop)]
     for a, one in inside:
         for b, other in inside:
             if not one.meets(other):
                 continue
-            found = _conflict(a, b, given, None, commute=False, differ=loop.var)
+            own = folding and a.leaf is b.leaf
+            found = _conflict(a, b, given, None, commute=own, strict=strict, differ=loop.var)
             if found is not None:
                 return found
     return None

@@ -40,6 +40,8 @@ from tensorc.schedule.region import (
 )
 from tensorc.schedule.tree import (
     around,
+    blocks_in,
+    find_allocation,
     find_buffer,
     fresh_name,
     in_range,
@@ -75,9 +77,10 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     parallel ones where what they copy back does not overlap.
 
     Raises:
-        ScheduleError: nothing in the loop writes `name`; the box has no constant size (scope
-            "local"); a check inside could end the call before the copy back; a loop around is
-            parallel already, and two of its iterations would copy one element back.
+        ScheduleError: nothing in the loop writes `name`; the box has no constant size (scopes
+            "local", "shared"), or blocks stand inside of the loop (the same); a check inside could
+            end the call before the copy back; a loop around is parallel already, and two of its
+            iterations would copy one element back.
     """
     step = f"cache_write({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
@@ -141,6 +144,9 @@ def cache_read(
                                                for k in range(p):
                                                  ... B.local[k]
 
+    With scope "shared" the threads of one block share the copy: the loop is then one inside of the
+    blocks and around the threads.
+
     The part is the box of all reads inside the loop, contiguous in the copy, its dimensions in
     `order` (the last one contiguous; as in `name` where it is left out): packing a matrix into
     panels is one `cache_read`. The copy has loops named `B.in0`, `B.in1`... A guard keeps it
@@ -158,8 +164,9 @@ def cache_read(
 
     Raises:
         ScheduleError: the loop writes `name`, or does not read it; the box has no constant size
-            (scope "local"); `order` is no permutation; `pad` is no value of the buffer's dtype;
-            `panel` is below 1, or `name` has no dimension to cut.
+            (scopes "local", "shared"), or blocks stand inside of the loop (the same); `order` is no
+            permutation; `pad` is no value of the buffer's dtype; `panel` is below 1, or `name` has
+            no dimension to cut.
     """
     step = f"cache_read({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
@@ -208,14 +215,16 @@ def set_scope(program: Program, name: str, scope: str) -> Program:
     one block of GPU threads, which a CPU has not. Legal always: no value changes.
 
     Raises:
-        ScheduleError: `name` is a parameter, or of no constant size (scope "local"); there is no
-            such scope.
+        ScheduleError: `name` is a parameter, or of no constant size (scopes "local", "shared"), or
+            allocated around the blocks of a grid (the same); there is no such scope.
     """
     step = f"set_scope({name}, {scope})"
-    if scope not in SCOPES:
-        raise ScheduleError(f"{step}: scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+    _known_scope(step, scope)
     buffer = _allocated(program, step, name)
-    if scope == "local" and any(const_int(e) is None for e in buffer.shape):
+    allocation = find_allocation(program.body, name)
+    assert allocation is not None, "a buffer that is no parameter is allocated"
+    _inside_of_blocks(step, name, scope, allocation.body)
+    if scope != "global" and any(const_int(e) is None for e in buffer.shape):
         raise ScheduleError(
             f"{step}: '{name}' has {' x '.join(map(str, buffer.shape))} elements, which is no "
             "constant size; cache or compute a part of it inside of a loop"
@@ -296,17 +305,34 @@ def _replaced(program: Program, old: Buffer, new: Buffer) -> Program:
 
 
 def _known(program: Program, step: str, name: str, loop: For, scope: str) -> Buffer:
-    if scope not in ("local", "global"):
-        raise ScheduleError(f"{step}: scope must be 'local' or 'global', got {scope!r}")
+    _known_scope(step, scope)
     buffer = find_buffer(program, name)
     if buffer is None:
         raise ScheduleError(f"{step}: there is no buffer '{name}'")
+    _inside_of_blocks(step, f"{name}.local", scope, loop.body)
     own = path_to(loop.body, buffer)
     if own is not None:
         raise ScheduleError(
             f"{step}: '{name}' is allocated inside loop {loop.var.name}, an iteration's own already"
         )
     return buffer
+
+
+def _known_scope(step: str, scope: str) -> None:
+    if scope not in SCOPES:
+        raise ScheduleError(f"{step}: scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+
+
+def _inside_of_blocks(step: str, name: str, scope: str, stmt: Stmt) -> None:
+    """Refuse what one block or thread owns around the loops that make the blocks."""
+    block_loop = next(blocks_in(stmt), None)
+    if scope != "global" and block_loop is not None:
+        owner = "one block" if scope == "shared" else "one thread"
+        raise ScheduleError(
+            f"{step}: '{name}' would be {owner}'s own, and stand around loop "
+            f"{block_loop.var.name}, which is bound to {block_loop.axis}; place it inside of the "
+            "blocks"
+        )
 
 
 def _padding(step: str, pad: float, buffer: Buffer) -> Const:
@@ -317,7 +343,7 @@ def _padding(step: str, pad: float, buffer: Buffer) -> Const:
 
 
 def _constant_size(step: str, scope: str, box: Box) -> None:
-    if scope == "local" and any(const_int(e) is None for e in box.extents):
+    if scope != "global" and any(const_int(e) is None for e in box.extents):
         raise ScheduleError(
             f"{step}: one iteration touches {' x '.join(map(str, box.extents))} elements, which is "
             "no constant size; choose an inner loop or scope='global'"

@@ -31,6 +31,7 @@ from tensorc.schedule.region import Box, Layout, limits, rebase, touched_box
 from tensorc.schedule.tree import (
     Site,
     around,
+    blocks_in,
     find_allocation,
     fresh_name,
     in_range,
@@ -157,7 +158,8 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
     sizes = [const_int(e) for e in box.extents]
     small = all(s is not None for s in sizes) and bytes_of(sizes, producer.buffer) <= STACK_LIMIT
-    local = replace(producer.buffer, shape=box.extents, scope="local" if small else "global")
+    own = small and next(blocks_in(loop.body), None) is None
+    local = replace(producer.buffer, shape=box.extents, scope="local" if own else "global")
     given = [*around(program, loop), *in_range(loop)]
     used = used_names(program)
     moved = [

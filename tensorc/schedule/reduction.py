@@ -29,6 +29,7 @@ from tensorc.schedule.placement import STACK_LIMIT, bytes_of
 from tensorc.schedule.region import always, is_written_before
 from tensorc.schedule.tree import (
     around,
+    blocks_in,
     fresh_name,
     in_range,
     path_to,
@@ -92,7 +93,8 @@ def rfactor(program: Program, loop: For, strict: bool = False) -> Factored:
     dims = (loop, *spatial)
     shape = tuple(d.extent for d in dims)
     sizes = [const_int(e) for e in shape]
-    partials = tuple(_partial(b, shape, sizes, used) for b in leaf.buffers)
+    own = next(blocks_in(top), None) is None
+    partials = tuple(_partial(b, shape, sizes, used, own=own) for b in leaf.buffers)
     places = tuple(_from_zero(d, d.var) for d in dims)
     body = replace_stmt(top, leaf, replace(leaf, buffers=partials, indices=places))
     fold, guards, folding = _fold(inner, leaf, partials, dims, used)
@@ -189,9 +191,9 @@ def _fixed_ranges(step: str, inner: Sequence[Stmt], dims: Sequence[For]) -> None
 
 
 def _partial(
-    buffer: Buffer, shape: tuple[Expr, ...], sizes: list[int | None], used: set[str]
+    buffer: Buffer, shape: tuple[Expr, ...], sizes: list[int | None], used: set[str], *, own: bool
 ) -> Buffer:
-    small = all(s is not None for s in sizes) and bytes_of(sizes, buffer) <= STACK_LIMIT
+    small = own and all(s is not None for s in sizes) and bytes_of(sizes, buffer) <= STACK_LIMIT
     name = fresh_name(f"{buffer.name}.rf", used)
     return Buffer(name, shape, buffer.dtype, "local" if small else "global")
 

@@ -421,7 +421,9 @@ class Schedule:
     def bind(self, loop: Loop, axis: str) -> None:
         """Give a loop's iterations to the blocks or threads of a grid: see `parallel.bind`."""
         self._take(
-            "bind", (self._ref(loop), axis), lambda p: parallel.bind(p, self._find(loop), axis)
+            "bind",
+            (self._ref(loop), axis),
+            lambda p: parallel.bind(p, self._find(loop), axis, self.strict),
         )
 
     def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:

@@ -37,7 +37,7 @@ from tensorc.ir.stmt import (
 from tensorc.ir.walk import free_vars, replace_buffers, same, substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Time = tuple[int | Expr, ...]
 
@@ -297,6 +297,14 @@ def find_loop(program: Program, var: Var) -> For | None:
 def loops_on(path: tuple[Stmt, ...]) -> list[For]:
     """The loops on a path, outermost first."""
     return [s for s in path if isinstance(s, For)]
+
+
+def blocks_in(stmt: Stmt) -> Iterator[For]:
+    """The loops under `stmt` that are bound to the blocks of a grid."""
+    if isinstance(stmt, For) and stmt.axis is not None and stmt.axis.startswith("block"):
+        yield stmt
+    for part in parts(stmt):
+        yield from blocks_in(part)
 
 
 def stage_sites(program: Program, name: str) -> list[Site]:

@@ -33,7 +33,7 @@ MISFITS = (
     Refused("a cache of what the loop does not write", TWO, "", "cache_write C B:i"),
     Refused("a copy of what the loop does not read", TWO, "", "cache_read A C:j"),
     Refused("a copy of nothing", TWO, "", "cache_read Q C:j"),
-    Refused("a cache in another block's memory", MATMUL, "", "cache_write C C:i scope=shared"),
+    Refused("a cache in memory that there is not", MATMUL, "", "cache_write C C:i scope=near"),
     Refused("a buffer in memory that there is not", TWO, "", "set_scope B shard"),
     Refused(
         "a copy of what is an iteration's own",

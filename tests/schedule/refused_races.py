@@ -18,12 +18,6 @@ RACES = (
         "vectorize C:k.inner",
     ),
     Refused(
-        "a sum over the threads of a block",
-        MATMUL,
-        "",
-        "bind C:k thread.x",
-    ),
-    Refused(
         "a prefix sum of any length over threads",
         PREFIX,
         "",

@@ -154,13 +154,59 @@ def test_bind_gives_iterations_to_a_grid() -> None:
 def test_bind_refuses_iterations_that_depend_on_each_other() -> None:
     s = Schedule(matmul())
     with pytest.raises(ScheduleError) as error:
-        s.bind(s["C"].loop("k"), "thread.x")
+        s.bind(s["C"].loop("k"), "block.x")
     assert str(error.value) == (
-        "bind(k, thread.x): in 'C', iteration k=0 must run before iteration k=1, "
+        "bind(k, block.x): in 'C', iteration k=0 must run before iteration k=1, "
         "and would run after it or at the same time\n"
         "  C[i, j] += A[i, k] * B[k, j]: both write one element of C\n"
-        "  loops, outermost first: k; k must run one after the other"
+        "  loops, outermost first: k; rfactor gives each iteration a partial result, and thread.x "
+        "folds by itself"
     )
+
+
+def test_the_threads_of_a_block_fold_into_one_element() -> None:
+    plain = matmul(4, 40, 3)
+    s = Schedule(plain)
+    i, j, k = s.loops("C")
+    _, ki = s.split(k, 8)
+    s.reorder(ki, s.loops("C")[-2])
+    s.bind(ki, "thread.x")
+    s.bind(j, "block.x")
+    s.bind(i, "block.y")
+    assert_text(
+        s,
+        """
+        for i in block.y(4):
+          for j in block.x(3):
+            C[i, j] = 0.0
+            for k.inner in thread.x(8):
+              for k.outer in range(5):
+                C[i, j] += A[i, k.outer * 8 + k.inner] * B[k.outer * 8 + k.inner, j]
+        """,
+    )
+    assert_same_results(plain, s.program)
+
+
+def test_nests_inside_of_one_block_have_the_same_threads() -> None:
+    plain = parse(
+        """program main(A: in float32[8, 16], B: out float32[8, 16]):
+  for i in range(8):
+    alloc T: float32[16]
+      for j in range(16):
+        T[j] = A[i, j]
+      for k in range(16):
+        B[i, k] = T[15 - k]
+"""
+    )
+    s = Schedule(plain)
+    s.bind(s["B"].loop("i"), "block.x")
+    s.set_scope("T", "shared")
+    s.bind(s["T"].loop("j"), "thread.x")
+    s.bind(s["B"].loop("k"), "thread.x")
+    assert_same_results(plain, s.program)
+    again = Schedule(plain)
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
 
 
 def test_bind_refuses_what_no_grid_has() -> None:

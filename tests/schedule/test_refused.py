@@ -11,6 +11,7 @@ import pytest
 
 from schedule.lists import Refused, take
 from schedule.nests import assert_same_results
+from schedule.refused_grids import GRIDS
 from schedule.refused_misfits import MISFITS
 from schedule.refused_orders import ORDERS
 from schedule.refused_places import PLACES
@@ -19,7 +20,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.printer import show
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "refused.txt"
-ROWS = (*RACES, *ORDERS, *PLACES, *MISFITS)
+ROWS = (*RACES, *ORDERS, *PLACES, *GRIDS, *MISFITS)
 NAMES = [row.name for row in ROWS]
 
 
