@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def load_openmp() -> str | None:
     if _has_openmp(None):
         return "this process"
     with _bounded_spin():
-        for candidate in (*_mapped(), *_SYSTEM_NAMES, *_bundled()):
+        for candidate in chain(_mapped(), _SYSTEM_NAMES, _bundled()):
             if _has_openmp(candidate):
                 return candidate
     _log.warning(
@@ -91,12 +92,15 @@ def _mapped() -> list[str]:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    paths = (line.split(maxsplit=5)[5] for line in lines if line.count("/"))
+    marked = (line for line in lines if any(mark in line for mark in _MARKS))
+    paths = (line.split(maxsplit=5)[5] for line in marked if line.count("/"))
     return list(dict.fromkeys(p for p in paths if Path(p).name.startswith(_MARKS)))
 
 
-def _bundled() -> list[str]:
-    """OpenMP runtimes inside installed wheels."""
+def _bundled() -> Iterator[str]:
+    """OpenMP runtimes inside installed wheels; they are looked for only when asked for."""
     site = Path(sysconfig.get_path("platlib"))
-    found = [path for pattern in _WHEELS for path in sorted(site.glob(pattern))]
-    return [str(p) for p in (Path(sys.prefix) / "lib" / "libiomp5.so", *found) if p.is_file()]
+    found = (path for pattern in _WHEELS for path in sorted(site.glob(pattern)))
+    for path in chain((Path(sys.prefix) / "lib" / "libiomp5.so",), found):
+        if path.is_file():
+            yield str(path)

@@ -59,15 +59,25 @@ def kernel_key(kind: str, text: str, target: Target, opt_level: int) -> str:
 
 @cache
 def compiler_fingerprint() -> str:
-    """A hash of the compiler's own source: an entry that another version made is not found."""
+    """Which compiler this is: an entry that another version made is not found.
+
+    A hash of the names, sizes and times of change of the compiler's own sources, since reading all
+    of them would take as long as a small compilation.
+    """
     root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
+    files: list[str] = []
     for source in _SOURCES:
         path = root / source
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+        found = [str(path)] if path.is_file() else _python_files(str(path))
+        for name in found:
+            status = os.stat(name)
+            files.append(f"{name[len(str(root)) :]} {status.st_size} {status.st_ctime_ns}")
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+
+def _python_files(folder: str) -> list[str]:
+    walk = ((top, sorted(names)) for top, _, names in sorted(os.walk(folder)))
+    return [f"{top}/{name}" for top, names in walk for name in names if name.endswith(".py")]
 
 
 def cache_folder() -> Path | None:

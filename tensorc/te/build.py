@@ -259,7 +259,12 @@ class _Emitter:
                 case _:
                     return None
 
-        return lambda expr: rewrite(expr, rule)
+        def rename(expr: Expr) -> Expr:
+            if isinstance(expr, Const):
+                return expr
+            return variables.get(expr, expr) if isinstance(expr, Var) else rewrite(expr, rule)
+
+        return rename
 
 
 def _loops(
