@@ -35,6 +35,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import free_vars, replace_buffers, same, substitute
+from tensorc.schedule.spine import allocated, spine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -153,75 +154,50 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
 
     A variable stands for the loop that runs over it, a buffer for its allocation.
     """
-    path = [root]
-    while root is not thing:
-        if type(root) is Allocate:
-            if root.buffer is thing:
-                break
-            root = root.body
-        elif isinstance(root, For):
-            if root.var is thing:
-                break
-            root = root.body
-        else:
-            below = _part_with(parts(root), thing)
-            if below is None:
-                return None
-            root = below
-        path.append(root)
+    spine = spine_of(root)
+    known = (root,) if spine is None else spine.path_to(thing)
+    if known is None:
+        return None
+    path = list(known)
+    below = path[-1]
+    while below is not thing:
+        if type(below) is For and below.var is thing:
+            break
+        if type(below) is Allocate and below.buffer is thing:
+            break
+        inside = parts(below)
+        found = inside[0] if len(inside) == 1 else _part_with(inside, thing)
+        if found is None:
+            return None
+        below = found
+        path.append(below)
     return tuple(path)
 
 
-_found_at = 0  # Steps work on one nest for a while: its position is where the search begins.
-
-
 def _part_with(inside: tuple[Stmt, ...], thing: Thing) -> Stmt | None:
-    """The part that holds `thing`; the only one that can, where finding out means a walk."""
-    global _found_at
-    near = inside[_found_at] if _found_at < len(inside) else None
-    if near is not None and not isinstance(near, Block | Allocate) and holds(near, thing):
-        return near
-    nested: list[Stmt] = []
-    for position, part in enumerate(inside):
-        if isinstance(part, Block | Allocate):
-            nested.append(part)
-        elif holds(part, thing):
-            if len(inside) > 8:
-                _found_at = position
-            return part
-    if len(nested) == 1:
-        return nested[0]
-    return next((part for part in nested if holds(part, thing)), None)
+    return next((part for part in inside if holds(part, thing)), None)
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     """`root` with the statement object `old` replaced by `new`."""
     path = path_to(root, old)
     assert path is not None, "the statement to replace stands in the program"
-    for parent, child in zip(reversed(path[:-1]), reversed(path[1:]), strict=True):
+    spine = spine_of(root)
+    top = next((d for d, s in enumerate(path) if not isinstance(s, Block | Allocate)), 0)
+    for depth in range(len(path) - 1, 0, -1):
+        parent, child = path[depth - 1], path[depth]
+        if depth == top and spine is not None:
+            renewed = spine.replaced(child, new)
+            if renewed is not None:
+                return renewed
         if isinstance(parent, Allocate):
-            new = _around(parent, new)
+            new = allocated(parent, new)
         elif isinstance(parent, Block):
             position = parent.stmts.index(child)
             new = block((*parent.stmts[:position], new, *parent.stmts[position + 1 :]))
         else:
             new = with_parts(parent, tuple(new if p is child else p for p in parts(parent)))
     return new
-
-
-def _around(allocation: Allocate, body: Stmt) -> Allocate:
-    """`allocation` around another body.
-
-    Each step renews all allocations around what it changes, and the constructor takes three times
-    as long as this.
-    """
-    made = object.__new__(Allocate)
-    put = object.__setattr__
-    put(made, "buffer", allocation.buffer)
-    put(made, "body", body)
-    put(made, "loc", allocation.loc)
-    put(made, "memo", None)
-    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +289,15 @@ def stage_sites(program: Program, name: str) -> list[Site]:
     def is_wanted(stmt: For | If | Leaf) -> bool:
         return name in facts(stmt).stages
 
-    return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
+    spine = spine_of(program.body)
+    if spine is None:
+        return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
+    found: list[Site] = []
+    for nest, time in zip(spine.nests, spine.times, strict=True):
+        if name in facts(nest).stages:
+            inside = sites(nest, is_wanted)
+            found += [replace(s, time=(*time, *s.time)) for s in inside if is_wanted(s.leaf)]
+    return found
 
 
 def find_buffer(program: Program, name: str) -> Buffer | None:
@@ -340,7 +324,11 @@ def find_allocation(root: Stmt, name: str) -> Allocate | None:
 def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
-    below: list[frozenset[str]] = []
+    spine = spine_of(program.body)
+    if spine is not None:
+        below = [facts(nest).names for nest in spine.nests]
+        return _census.union(below) | names | {buffer.name for buffer in spine.depths}
+    below = []
     stack = [program.body]
     while stack:
         top = stack.pop()
