@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from tensorc.ops.activation import elu, gelu, leaky_relu, relu, silu, softplus
+from tensorc.ops.attention import attention
 from tensorc.ops.axes import takes_tensors
+from tensorc.ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from tensorc.ops.einsum import einsum
 from tensorc.ops.elementwise import (
     abs,
     add,
@@ -18,7 +22,6 @@ from tensorc.ops.elementwise import (
     expm1,
     floor,
     floor_divide,
-    gelu,
     greater,
     greater_equal,
     invert,
@@ -42,12 +45,10 @@ from tensorc.ops.elementwise import (
     not_equal,
     power,
     reciprocal,
-    relu,
     round,
     rsqrt,
     sigmoid,
     sign,
-    silu,
     sin,
     sqrt,
     square,
@@ -72,9 +73,19 @@ from tensorc.ops.indexing import (
     zeros_like,
 )
 from tensorc.ops.join import concatenate, pad, repeat, stack, tile
-from tensorc.ops.loss import cross_entropy, mse, softmax_cross_entropy
+from tensorc.ops.loss import (
+    bce_with_logits,
+    cross_entropy,
+    huber,
+    mse,
+    softmax_cross_entropy,
+)
 from tensorc.ops.matmul import dot, matmul, outer
+from tensorc.ops.norm import batch_moments, batch_norm, layer_norm, rms_norm
+from tensorc.ops.pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from tensorc.ops.random import dropout, random_bits, random_normal, random_uniform
 from tensorc.ops.reduce import all, any, argmax, argmin, max, mean, min, prod, std, sum, var
+from tensorc.ops.resample import upsample
 from tensorc.ops.reshape import reshape
 from tensorc.ops.shape import broadcast_to, expand_dims, moveaxis, squeeze, swapaxes, transpose
 from tensorc.ops.slices import flip, slice
@@ -89,14 +100,27 @@ __all__ = [
     "argmax",
     "argmin",
     "astype",
+    "attention",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_moments",
+    "batch_norm",
+    "bce_with_logits",
     "broadcast_to",
     "ceil",
     "clip",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cos",
     "cross_entropy",
     "divide",
     "dot",
+    "dropout",
+    "einsum",
+    "elu",
     "equal",
     "erf",
     "exp",
@@ -111,10 +135,13 @@ __all__ = [
     "gelu",
     "greater",
     "greater_equal",
+    "huber",
     "invert",
     "isfinite",
     "isinf",
     "isnan",
+    "layer_norm",
+    "leaky_relu",
     "less",
     "less_equal",
     "log",
@@ -128,6 +155,8 @@ __all__ = [
     "logsumexp",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
     "maximum",
     "mean",
     "min",
@@ -145,10 +174,14 @@ __all__ = [
     "pad",
     "power",
     "prod",
+    "random_bits",
+    "random_normal",
+    "random_uniform",
     "reciprocal",
     "relu",
     "repeat",
     "reshape",
+    "rms_norm",
     "round",
     "rsqrt",
     "sigmoid",
@@ -158,6 +191,7 @@ __all__ = [
     "slice",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sqrt",
     "square",
     "squeeze",
@@ -175,6 +209,7 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
+    "upsample",
     "var",
     "where",
     "zeros",

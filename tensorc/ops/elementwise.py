@@ -6,7 +6,6 @@ be a tensor or a number, and at least one is a tensor.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import DType, as_dtype, bool_
@@ -142,25 +141,6 @@ def square(x: Tensor) -> Tensor:
 def reciprocal(x: Tensor) -> Tensor:
     """`1 / x`."""
     return elementwise(lambda v: 1.0 / as_expr(v), x, name="reciprocal")
-
-
-def relu(x: Tensor) -> Tensor:
-    """`maximum(x, 0)`; NaN stays NaN."""
-    return elementwise(lambda v: ir.maximum(v, 0), x, name="relu")
-
-
-def gelu(x: Tensor) -> Tensor:
-    """`x * P(X <= x)` for a standard normal X, in its exact form `x (1 + erf(x / sqrt 2)) / 2`."""
-
-    def body(v: Expr) -> Expr:
-        return v * (0.5 * (1.0 + call("erf", v * math.sqrt(0.5))))
-
-    return elementwise(body, x, name="gelu")
-
-
-def silu(x: Tensor) -> Tensor:
-    """`x * sigmoid(x)`."""
-    return elementwise(lambda v: v * call("sigmoid", v), x, name="silu")
 
 
 def isnan(x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from tensorc.ops.shape import gather
 from tensorc.te.axis import ZERO
 from tensorc.te.tensor import Tensor, define, same_size
 
-Mode = Literal["constant", "edge", "reflect"]
+Mode = Literal["constant", "edge", "reflect", "wrap"]
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -106,15 +106,15 @@ def pad(
         pad_width: one number for all sides, (before, after) for all dimensions, or a pair for
             each dimension.
         mode: "constant"; "edge", the outermost element again; "reflect", the inner ones mirrored
-            at it.
+            at it; "wrap", those of the other end.
         constant_values: what "constant" adds.
 
     Raises:
         ShapeError: a negative width, another number of pairs than dimensions, another mode.
     """
     widths = _widths(x, pad_width)
-    if mode not in ("constant", "edge", "reflect"):
-        raise ShapeError(f"pad: mode {mode!r} is none of constant, edge, reflect")
+    if mode not in ("constant", *_EXTEND):
+        raise ShapeError(f"pad: mode {mode!r} is none of constant, {', '.join(_EXTEND)}")
     sizes = [
         size if before + after == 0 else simplify(size + (before + after))
         for size, (before, after) in zip(x.shape, widths, strict=True)
@@ -150,7 +150,11 @@ def _reflect(place: Expr, size: Expr) -> Expr:
     return minimum(forth, period - forth)
 
 
-_EXTEND = {"edge": _edge, "reflect": _reflect}
+def _wrap(place: Expr, size: Expr) -> Expr:
+    return place % size
+
+
+_EXTEND = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}
 
 
 def _widths(

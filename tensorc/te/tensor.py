@@ -507,10 +507,13 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return define(axes, (sum_of_products((left, right), (r,)),), default_name="matmul")[0]
 
 
-def sum_of_products(factors: Sequence[Expr], axes: Sequence[IterVar]) -> Expr:
-    """The sum over `axes` of the product of `factors`, in the accumulator of their dtype.
+def sum_of_products(
+    factors: Sequence[Expr], axes: Sequence[IterVar], where: Expr | None = None
+) -> Expr:
+    """The sum over `axes`, where `where` holds, of the product of `factors`.
 
-    float16 and bfloat16 are rounded once, at the end; small integers stay in their accumulator.
+    It is summed in the accumulator of their dtype: float16 and bfloat16 are rounded once, at the
+    end; small integers stay in their accumulator.
     """
     dtype = factors[0].dtype
     for factor in factors[1:]:
@@ -519,7 +522,7 @@ def sum_of_products(factors: Sequence[Expr], axes: Sequence[IterVar]) -> Expr:
     product = cast(factors[0], wide)
     for factor in factors[1:]:
         product = product * cast(factor, wide)
-    total = reduce_sum(product, axes) if axes else product
+    total = reduce_sum(product, axes, where) if axes else product
     return cast(total, dtype) if dtype.is_float else total
 
 

@@ -172,7 +172,7 @@ def test_stacked_tensors_are_numpys(
 @given(
     data=st.data(),
     shape=filled_shapes,
-    mode=st.sampled_from(["constant", "edge", "reflect"]),
+    mode=st.sampled_from(["constant", "edge", "reflect", "wrap"]),
     symbolic=st.booleans(),
 )
 def test_padding_is_numpys(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ops.run import Array, Sizes, backends, filled_shapes, normal, run
 from tensorc import ops
-from tensorc.errors import CheckFailed, DTypeError, ShapeError
+from tensorc.errors import ArgumentError, CheckFailed, DTypeError, ShapeError
 from tensorc.te.tensor import dim, placeholder
 
 # exp, log and the sum each err by a few ulp; the values below are of size 1 to 100.
@@ -99,6 +99,39 @@ def test_mse_is_the_mean_square(backend: str) -> None:
     np.testing.assert_allclose(found, ((a - b).astype(np.float64) ** 2).mean(), RTOL)
 
 
+@backends
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_smoothing_gives_every_class_a_part(smoothing: float, backend: str) -> None:
+    x, labels = normal((4, 5)) * np.float32(5), np.array([0, 4, 2, 2], np.int32)
+    t, y = placeholder(x.shape), placeholder(4, "int32")
+    (found,) = run([ops.cross_entropy(t, y, smoothing)], {t: x, y: labels}, backend)
+    target = np.eye(5)[labels] * (1 - smoothing) + smoothing / 5
+    exact = -(target * np.log(softmax(x.astype(np.float64), 1))).sum(1).mean()
+    np.testing.assert_allclose(found, exact, RTOL, ATOL)
+
+
+@backends
+def test_losses_of_numbers_are_their_formulas(backend: str) -> None:
+    a, b = normal((3, 4), 1) * np.float32(4), normal((3, 4), 2)
+    s, t = placeholder((3, 4)), placeholder((3, 4))
+    kinds = placeholder((3, 4), "bool")
+    outs = [
+        ops.huber(s, t, 1.5),
+        ops.bce_with_logits(s, ops.sigmoid(t)),
+        ops.bce_with_logits(s * 100.0, kinds),
+    ]
+    feeds = {s: a, t: b, kinds: b > 0}
+    found = run(outs, feeds, backend)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    d, p = abs(x - y), 1 / (1 + np.exp(-y))
+    exact = [
+        np.where(d <= 1.5, d**2 / 2, 1.5 * (d - 0.75)).mean(),
+        (np.logaddexp(0, x) - x * p).mean(),
+        (np.logaddexp(0, 100 * x) - 100 * x * (y > 0)).mean(),
+    ]
+    np.testing.assert_allclose(found, exact, RTOL, ATOL)
+
+
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_out_of_range_is_refused_at_the_call(label: int) -> None:
     t, y = placeholder((2, 3)), placeholder(2, "int32", name="labels")
@@ -129,6 +162,21 @@ def test_a_label_out_of_range_is_refused_at_the_call(label: int) -> None:
             lambda: ops.mse(placeholder((2, 3)), placeholder((2, 1))),
             ShapeError,
             "mse: shapes (2, 3) and (2, 1) differ",
+        ),
+        (
+            lambda: ops.bce_with_logits(placeholder((2, 3)), placeholder((2, 1))),
+            ShapeError,
+            "bce_with_logits: shapes (2, 3) and (2, 1) differ",
+        ),
+        (
+            lambda: ops.huber(placeholder(2), placeholder(2), 0.0),
+            ArgumentError,
+            "huber: delta must be above 0, got 0.0",
+        ),
+        (
+            lambda: ops.cross_entropy(placeholder((2, 3)), placeholder(2, "int32"), 1.5),
+            ArgumentError,
+            "softmax_cross_entropy: smoothing must be from 0 to 1, got 1.5",
         ),
     ],
 )
