@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
+from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
@@ -17,6 +18,7 @@ from tensorc.ir.walk import written_buffers
 from tensorc.schedule import (
     check,
     consumer,
+    cooperative,
     display,
     fusion,
     intrinsics,
@@ -30,7 +32,7 @@ from tensorc.schedule import (
     tensorize,
 )
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
-from tensorc.schedule.tree import find_loop, sites, stage_sites
+from tensorc.schedule.tree import find_loop, own_loops, sites, stage_sites
 from tensorc.te.build import build
 from tensorc.te.tensor import Tensor
 
@@ -426,6 +428,27 @@ class Schedule:
             lambda p: parallel.bind(p, self._find(loop), axis, self.strict),
         )
 
+    def cooperative_fetch(self, stage: str, threads: int, lanes: int = 1) -> None:
+        """Let the threads of a block share the work of a copy, as `cache_read` makes one.
+
+            for B.in0 in range(16):               for B.in0.inner in thread.y(8):
+              for B.in1 in range(128):              for B.in1.outer in thread.x(32):
+                B.local[...] = B[...]    becomes      for B.in0.outer in unrolled(2):
+                                                        for B.in1.inner in vectorized(4):
+                                                          B.local[...] = B[...]
+
+        of 256 threads and 4 lanes: neighbours go to neighbouring threads, so that a warp reads
+        whole rows. Where the sides do not fit the threads, the loops are joined to one first. It is
+        a sequence of `split`, `fuse`, `reorder`, `bind`, `unroll` and `vectorize`, and legal where
+        they are.
+
+        Raises:
+            ScheduleError: the nest that computes `stage` is not of plain loops of constant size,
+                with one statement; `lanes` does not divide its last loop; a step is refused.
+        """
+        self[stage]
+        self.apply(_cooperative_fetch, stage, threads, lanes)
+
     def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:
         """Leave a hint for a backend on a loop: see `parallel.annotate`."""
         self._take(
@@ -627,6 +650,38 @@ class Schedule:
 def _shown(value: object) -> str:
     """An argument of a composed primitive, in one line."""
     return value.name if isinstance(value, Loop | Stage) else " ".join(repr(value).split())
+
+
+def _cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None:
+    step = f"cooperative_fetch({stage}, {threads}, {lanes})"
+    (*_, site) = stage_sites(s.program, stage)
+    nest = own_loops(s.program, site.leaf)
+    every = [Loop(s, stage, x.var) for x in nest]
+    sizes = cooperative.check_fetch(step, [x.extent for x in nest], threads, lanes)
+    cut = cooperative.shares(sizes, threads, lanes)
+    vector: list[Loop] = []
+    if lanes > 1:
+        every[-1], inner = s.split(every[-1], lanes)
+        vector.append(inner)
+    if cut is None or len(every) == 1:
+        joined = every[0]
+        for loop in every[1:]:
+            joined = s.fuse(joined, loop)
+        rest, across = s.split(joined, threads)
+        bound, others = [(across, "thread.x")], [rest]
+    else:
+        around, across = s.split(every[-1], cut.across)
+        before, down = s.split(every[-2], cut.down)
+        bound, others = [(down, "thread.y"), (across, "thread.x")], [*every[:-2], before, around]
+    s.reorder(*(x for x, _ in bound), *others, *vector)
+    for loop, axis in bound:
+        s.bind(loop, axis)
+    for loop in others:
+        count = const_int(s.extent(loop))
+        if count is not None and count <= cooperative.UNROLL:
+            s.unroll(loop)
+    for loop in vector:
+        s.vectorize(loop)
 
 
 _PRIMITIVES: dict[str, Callable[..., object]] = {

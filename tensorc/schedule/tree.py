@@ -275,6 +275,19 @@ def loops_on(path: tuple[Stmt, ...]) -> list[For]:
     return [s for s in path if isinstance(s, For)]
 
 
+def own_loops(program: Program, leaf: Leaf) -> list[For]:
+    """The loops around `leaf` in which nothing but it runs, outermost first."""
+    path = path_to(program.body, leaf)
+    assert path is not None, "the leaf stands in the program"
+    found: list[For] = []
+    for stmt in reversed(path[:-1]):
+        if isinstance(stmt, Block | Allocate):
+            break
+        if isinstance(stmt, For):
+            found.append(stmt)
+    return found[::-1]
+
+
 def blocks_in(stmt: Stmt) -> Iterator[For]:
     """The loops under `stmt` that are bound to the blocks of a grid."""
     if isinstance(stmt, For) and stmt.axis is not None and stmt.axis.startswith("block"):

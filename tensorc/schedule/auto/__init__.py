@@ -1,4 +1,4 @@
-"""The automatic schedule for CPUs: a trace chosen by rule from each nest's shape and the target.
+"""The automatic schedule: a trace chosen by rule from each nest's shape and the target.
 
 Temporaries that are cheaper to compute again are inlined. A contraction is tiled in registers, and
 what is computed from its elements moves into the tile. Other nests over the same rows become one,
@@ -6,6 +6,7 @@ row by row; then an element-wise loop runs in lanes, and a reduction keeps sever
 Large nests run their outer loop on threads.
 
 Steps are only asked for, never forced: where one is refused, the nest stays as it was before it.
+What is here is for CPUs; `cuda` does the same for GPUs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tensorc.ir.facts import nests, reads
 from tensorc.ir.stmt import Accumulate, Check, Program, Role
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, extent_of, lanes_of
+from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 def auto_schedule(program: Program, target: Target) -> Schedule:
     """A legal schedule of `program` for `target`, as a trace that can be printed and edited."""
+    if target.is_cuda:
+        return cuda_schedule(program, target)
     s = Schedule(program)
     inline_all(s)
     block_updates(s, target)

@@ -1,0 +1,30 @@
+"""The automatic schedule for CUDA: a trace chosen by rule from each nest's shape and the target.
+
+Steps are only asked for, never forced: where one is refused, the nest stays as it was before it,
+and in the end every nest gets blocks and threads by the plainest rule, in `grid`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorc.schedule.auto.cuda.grid import bind_all
+from tensorc.schedule.auto.cuda.partials import cut_in_parts
+from tensorc.schedule.auto.cuda.rows import fuse_rows
+from tensorc.schedule.auto.inlining import inline_all
+from tensorc.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Program
+    from tensorc.target import Target
+
+
+def cuda_schedule(program: Program, target: Target) -> Schedule:
+    """A legal schedule of `program` for a GPU, as a trace that can be printed and edited."""
+    s = Schedule(program)
+    inline_all(s)
+    for stage in s.stages:
+        cut_in_parts(s, stage, target)
+    fuse_rows(s, target, lambda _: False)
+    bind_all(s, target)
+    return s
