@@ -24,6 +24,7 @@ from tensorc.schedule.auto.cost import (
     depends,
     extent_of,
     is_index,
+    iterations,
     stride,
 )
 from tensorc.schedule.auto.steps import attempt, extent_in, finish_tile, is_scheduled, vectors
@@ -43,6 +44,8 @@ PACK_STRIDE = 32  # Elements between rows of an operand above which its panel is
 NEAR_BYTES = 1024 * 1024
 FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the nearest cache together.
 SHORT = 4  # Steps of the innermost sum that are written out: a window's width.
+BLOCK = 4  # Panels that are packed together where the rows come from far: one row serves all.
+FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the second-level cache.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
@@ -111,7 +114,14 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         before.append(once)
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
     lane_outer, column = _cut(s, columns, tile.vectors * lanes, always=pad)
-    outer = [*before, *lane_outer, *row_outer]
+    width = tile.vectors * lanes
+    far = _rows_are_far(product, shared, BLOCK * width * max(2, target.threads))
+    blocked = far and not pad and scattered is None and bool(row_outer)
+    if blocked:
+        block, next_tile = s.split(lane_outer[0], BLOCK)
+        outer = [*before, block, *row_outer, next_tile]
+    else:
+        outer = [*before, *lane_outer, *row_outer]
     inner = [row_inner, column]
     if extent_in(s, column) > lanes:
         inner = [row_inner, *s.split(column, lanes)]
@@ -120,7 +130,8 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if not outer:
         return
     if shared is not None and len(outer) > 1:
-        _pack(s, shared, product, outer[-2], tile, lanes, padded=pad)
+        at = outer[-3] if blocked else outer[-2]
+        _pack(s, shared, product, at, tile, lanes, padded=pad, panel=width if blocked else None)
     if scattered is not None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
     s.cache_write(stage, outer[-1])
@@ -131,6 +142,17 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     last = product.reduced[-1]
     if (const_int(last.extent) or SYMBOLIC) <= SHORT:
         s.unroll(Loop(s, f"{stage}.local", last.var))
+
+
+def _rows_are_far(product: Product, shared: Load | None, least: int) -> bool:
+    """Whether the operand of the rows comes from far for each panel, of `least` columns in all."""
+    if shared is None or stride(shared, product.lane.var) != 1:
+        return False
+    if extent_of(product.lane) < least or len(product.reduced) > 1:
+        return False
+    far = (u for u in leaf_loads(product.leaf) if stride(u, product.lane.var) == 0)
+    steps = extent_of(product.rows) * iterations(product.reduced)
+    return any(steps * u.buffer.dtype.bytes > FAR_OPERAND for u in far)
 
 
 def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple[list[Loop], Loop]:
@@ -178,9 +200,17 @@ def _rows_packed(s: Schedule, use: Load, at: Loop, tile: Tile) -> None:
 
 
 def _pack(
-    s: Schedule, use: Load, product: Product, at: Loop, tile: Tile, lanes: int, *, padded: bool
+    s: Schedule,
+    use: Load,
+    product: Product,
+    at: Loop,
+    tile: Tile,
+    lanes: int,
+    *,
+    padded: bool,
+    panel: int | None,
 ) -> None:
-    """Copy the operand that a lane tile shares among its row tiles into one panel."""
+    """Copy the operand that a lane tile shares among its row tiles into one panel, or several."""
     lane = product.lane
     if -(-extent_of(product.rows) // tile.rows) < PACK_REUSE:
         return
@@ -190,7 +220,7 @@ def _pack(
         return
     order = [*(x for x in range(use.buffer.ndim) if x != d), d]
     given = None if d == use.buffer.ndim - 1 else order
-    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None, lanes))
+    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None, panel, lanes))
 
 
 def _packed(
@@ -199,10 +229,12 @@ def _packed(
     at: Loop,
     order: Sequence[int] | None,
     pad: float | None,
+    panel: int | None,
     lanes: int,
 ) -> None:
     """Copy row by row of the panel, each in whole registers."""
-    copy = s.cache_read(use.buffer.name, at, order=order, pad=pad).loops[-use.buffer.ndim :]
+    copied = s.cache_read(use.buffer.name, at, order=order, pad=pad, panel=panel)
+    copy = copied.loops[-use.buffer.ndim :]
     if order is not None:
         copy = tuple(copy[d] for d in order)
         s.reorder(*copy)
