@@ -129,10 +129,16 @@ if TYPE_CHECKING:
     from tensorc.target import (
         Target,
     )
+    from tensorc_runtime import (
+        cuda,
+    )
 
 __version__ = "0.1.0"
 
-_MODULES = ("data", "nn", "ops", "optim")
+_MODULES = {
+    **{name: f"tensorc.{name}" for name in ("data", "nn", "ops", "optim")},
+    "cuda": "tensorc_runtime.cuda",
+}
 _HOMES = {
     "check_grad": "tensorc.autodiff.check",
     "grad": "tensorc.autodiff.grad",
@@ -178,6 +184,7 @@ __all__ = [
     "compute",
     "computes",
     "cos",
+    "cuda",
     "data",
     "dim",
     "erf",
@@ -233,7 +240,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what `name` needs, with its first use."""
     if name in _MODULES:
-        return import_module(f"tensorc.{name}")
+        return import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'tensorc' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

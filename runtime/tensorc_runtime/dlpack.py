@@ -7,6 +7,7 @@ bfloat16, and what it makes from an unversioned capsule cannot be written.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,18 @@ _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _pointer.restype = ctypes.c_void_p
 
 
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """An array's memory as DLPack lends it; strides in bytes, None where it is compact."""
+
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    read_only: bool
+    owner: object
+
+
 class _Memory:
     """Foreign memory, which lives as long as what it came from."""
 
@@ -95,11 +108,31 @@ def from_dlpack(tensor: Any) -> npt.NDArray[Any]:
         raise ValueError(f"does not say where its DLPack memory is: {error}") from None
     if device[0] not in _CPU_DEVICES:
         raise ValueError(f"is on DLPack device {device}, not in CPU memory")
+    lent = borrow(tensor)
+    dtype = lent.dtype
+    interface = {
+        "version": 3,
+        "shape": lent.shape,
+        "strides": lent.strides,
+        "typestr": f"|V{dtype.itemsize}",
+        "data": (lent.address, lent.read_only),
+    }
+    if 0 in lent.shape:
+        return np.empty(lent.shape, dtype)
+    return np.asarray(_Memory(lent.owner, interface)).view(dtype)
+
+
+def borrow(tensor: Any, **options: Any) -> Borrowed:
+    """What `tensor` lends through DLPack, wherever it is; `options` go to its `__dlpack__`.
+
+    Raises:
+        ValueError: it has an element type that NumPy has not, or its owner refuses to lend it.
+    """
     try:
         try:
-            capsule = tensor.__dlpack__(max_version=(1, 0))
+            capsule = tensor.__dlpack__(max_version=(1, 0), **options)
         except TypeError:  # A producer from before DLPack 1.0.
-            capsule = tensor.__dlpack__()
+            capsule = tensor.__dlpack__(**options)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot be lent through DLPack: {error}") from None
     found, read_only = _unpack(capsule)
@@ -107,19 +140,16 @@ def from_dlpack(tensor: Any) -> npt.NDArray[Any]:
     if name is None or found.lanes != 1:
         raise ValueError(f"has DLPack type ({found.code}, {found.bits}, {found.lanes})")
     dtype = dtype_of(name)
-    shape = tuple(found.shape[: found.ndim])
-    strides = tuple(found.strides[: found.ndim]) if found.strides and found.ndim else None
-    interface = {
-        "version": 3,
-        "shape": shape,
-        "strides": None if strides is None else tuple(s * dtype.itemsize for s in strides),
-        "typestr": f"|V{dtype.itemsize}",
-        "data": ((found.data or 0) + found.byte_offset, read_only),
-    }
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    # The capsule keeps its name, so that it frees the tensor itself when it goes.
-    return np.asarray(_Memory((tensor, capsule), interface)).view(dtype)
+    strides = found.strides[: found.ndim] if found.strides and found.ndim else None
+    return Borrowed(
+        (found.data or 0) + found.byte_offset,
+        tuple(found.shape[: found.ndim]),
+        None if strides is None else tuple(s * dtype.itemsize for s in strides),
+        dtype,
+        read_only,
+        # The capsule keeps its name, so that it frees the tensor itself when it goes.
+        (tensor, capsule),
+    )
 
 
 def _unpack(capsule: object) -> tuple[_Tensor, bool]:

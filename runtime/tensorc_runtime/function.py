@@ -189,6 +189,13 @@ class Function:
         Raises:
             ArgumentError: a size is missing, or too large for the memory it asks for.
         """
+        self._check_dims(dims)
+        needed = int(self._workspace(self._dims(dims), self.manifest.target.threads))
+        if needed < 0:
+            raise ArgumentError(f"{self.name}: sizes {dims} need more memory than can be addressed")
+        return needed
+
+    def _check_dims(self, dims: Mapping[str, int]) -> None:
         known = {d.name: d.lower for d in self.manifest.dims}
         for name in known:
             if name not in dims:
@@ -201,10 +208,6 @@ class Function:
                     f"{self.name}: workspace_bytes: size {name} must be an integer of at least "
                     f"{known[name]}, got {size!r}"
                 )
-        needed = int(self._workspace(self._dims(dims), self.manifest.target.threads))
-        if needed < 0:
-            raise ArgumentError(f"{self.name}: sizes {dims} need more memory than can be addressed")
-        return needed
 
     def __call__(self, /, *inputs: Any, out: Any = None, **named: Any) -> Any:
         """Run once. See the class.

@@ -101,7 +101,7 @@ class Signature:
             if i not in given:
                 shape = self._shape(i, dims, origin)
                 try:
-                    given[i] = np.empty(shape, self.dtypes[i])
+                    given[i] = self._new(shape, self.dtypes[i], given)
                 except ValueError as error:
                     raise self._error(f"{self.label(i)}: shape {shape}: {error}") from None
         self._check_overlap(given)
@@ -267,7 +267,7 @@ class Signature:
         if not array.flags.c_contiguous:
             raise self._error(
                 f"{label}: must be C-contiguous, got strides {array.strides} for shape "
-                f"{array.shape} of {_dtype_text(array.dtype)}; pass numpy.ascontiguousarray of it"
+                f"{array.shape} of {_dtype_text(array.dtype)}; {self._compact_hint(array)}"
             )
         if not array.flags.aligned:
             raise self._error(
@@ -275,6 +275,18 @@ class Signature:
             )
         if param.role != "in" and not array.flags.writeable:
             raise self._error(f"{label}: is written, but the array is read-only; pass a copy")
+
+    def _new(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], _given: Mapping[int, Array]
+    ) -> Array:
+        """An array for an output, uninitialized."""
+        return np.empty(shape, dtype)
+
+    def _start(self, array: Array) -> int:
+        return address(array)
+
+    def _compact_hint(self, _array: Array) -> str:
+        return "pass numpy.ascontiguousarray of it"
 
     def _shape(
         self, position: int, dims: dict[str, int], origin: dict[str, str]
@@ -317,7 +329,8 @@ class Signature:
 
     def _check_overlap(self, given: Mapping[int, Array]) -> None:
         """Refuse memory that is written and is also another argument's."""
-        spans = {i: (address(a), address(a) + a.nbytes) for i, a in given.items()}
+        starts = {i: self._start(a) for i, a in given.items()}
+        spans = {i: (start, start + given[i].nbytes) for i, start in starts.items()}
         for i, (start, stop) in spans.items():
             if self.manifest.params[i].role == "in":
                 continue
