@@ -386,7 +386,10 @@ class Device:
                     name, args, tries = self._waste.popleft()
                 except IndexError:
                     return
-                code = int(self._destroy(name, args))
+                result = self._destroy(name, args)
+                code = int(result)
+                if code in STICKY:
+                    self.error(name, result)  # Which notes that the context is lost.
                 if not code or code in STICKY or code == DEINITIALIZED:
                     continue
                 if tries < _RETRIES:
