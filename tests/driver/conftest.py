@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tensorc.driver.compile import _loaded
+from tensorc.driver.obtain import loaded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,5 +17,5 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TENSORC_CACHE_DIR", str(folder))
     monkeypatch.delenv("TENSORC_CACHE", raising=False)
-    _loaded.clear()
+    loaded.clear()
     return folder

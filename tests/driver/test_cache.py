@@ -16,7 +16,7 @@ import pytest
 from driver.kernels import X, scale, scale_program
 from tensorc.driver import cache, compile
 from tensorc.driver.artifact import Artifact, from_bytes, make_artifact, to_bytes
-from tensorc.driver.compile import _loaded
+from tensorc.driver.obtain import loaded
 from tensorc.target import Target
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def again(factor: float = 2.0, **options: Any) -> CompiledFunction:
     """Compile in a process that has nothing in memory, and check that it works."""
-    _loaded.clear()
+    loaded.clear()
     f = compile(scale(factor), **options)
     np.testing.assert_array_equal(f(X), np.float32(factor) * X)
     return f
@@ -71,9 +71,9 @@ def test_another_program_target_or_thread_count_is_another_entry(cache_dir: Path
     assert not was_found(again(3.0))
     assert not was_found(again(threads=7))
     assert not was_found(again(name="other"))
-    _loaded.clear()
+    loaded.clear()
     assert not was_found(compile(scale(), target=Target(cpu="x86-64", triple="x86_64-linux-gnu")))
-    _loaded.clear()
+    loaded.clear()
     assert not was_found(compile(scale_program(name="B")))  # As it stands, not scheduled.
     assert len(entries(cache_dir)) == 6
 
