@@ -271,7 +271,7 @@ class Signature:
             )
         if not array.flags.aligned:
             raise self._error(
-                f"{label}: its data must be aligned to {array.dtype.alignment} bytes; pass a copy"
+                f"{label}: its data must be aligned to {self._alignment(array)} bytes; pass a copy"
             )
         if param.role != "in" and not array.flags.writeable:
             raise self._error(f"{label}: is written, but the array is read-only; pass a copy")
@@ -284,6 +284,9 @@ class Signature:
 
     def _start(self, array: Array) -> int:
         return address(array)
+
+    def _alignment(self, array: Array) -> int:
+        return array.dtype.alignment
 
     def _compact_hint(self, _array: Array) -> str:
         return "pass numpy.ascontiguousarray of it"

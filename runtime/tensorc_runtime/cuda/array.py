@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorc_runtime.cuda.api import LEGACY_STREAM
 from tensorc_runtime.cuda.lend import DEVICES, KDL_CUDA, capsule_of
+from tensorc_runtime.cuda.plan import PARAM_ALIGNMENT
 from tensorc_runtime.cuda.stream import stream_number
 from tensorc_runtime.dlpack import borrow
 from tensorc_runtime.errors import ArgumentError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Flags:
-    """What NumPy's `flags` would say of a device array."""
+    """What NumPy's `flags` would say of a device array; aligned is to `PARAM_ALIGNMENT` bytes."""
 
     __slots__ = ("aligned", "c_contiguous", "writeable")
 
@@ -97,7 +98,7 @@ class DeviceArray:
         self.strides = compact_strides(shape, dtype.itemsize) if strides is None else strides
         self.flags = Flags(
             _is_compact(shape, self.strides, dtype.itemsize),
-            address % dtype.alignment == 0,
+            address % PARAM_ALIGNMENT == 0 or 0 in shape,
             writeable,
         )
 

@@ -3,19 +3,23 @@
 A host array has one mirror on a device, whichever functions hold it: what a training step changes,
 an inference step of the same model sees. The values move when someone needs them elsewhere:
 
-- to the host by `pull`: a function's `state` and `sync_state`, a parameter's `value`;
+- to the host by `pull`: a function's `state` and `sync_state`, a model's parameters, and the end
+  of the last function that holds the array;
 - to the device by `push`, before a launch: the first time, after the host array was handed out,
   and, for small arrays such as a learning rate, whenever their bytes have changed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorc_runtime.cuda.array import DeviceArray, new_array
+from tensorc_runtime.cuda.errors import CudaError
 from tensorc_runtime.errors import ArgumentError
 from tensorc_runtime.signature import address
 
@@ -47,6 +51,12 @@ class Mirror:
         self.device_newer = False
         self.exposed = True
         self.snapshot: bytes | None = None
+
+    def __del__(self) -> None:
+        # The last function that holds the array goes: the values come home.
+        if self.device_newer and not sys.is_finalizing():
+            with contextlib.suppress(CudaError):
+                self.pull()
 
     def pull(self) -> None:
         """Bring the host array up to date, and take it as handed out.

@@ -27,6 +27,7 @@ FORMAT = "tensorc-cuda-plan"
 VERSION = 1
 
 ARENA_ALIGNMENT = 256
+PARAM_ALIGNMENT = 16  # Kernels may take it for granted of every parameter's address.
 STATUS_VALUES = 3
 STATUS_WORDS = 8
 

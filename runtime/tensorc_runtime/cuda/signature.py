@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorc_runtime.cuda.api import LEGACY_STREAM
 from tensorc_runtime.cuda.array import DeviceArray, is_foreign, new_array, view
+from tensorc_runtime.cuda.plan import PARAM_ALIGNMENT
 from tensorc_runtime.signature import Signature, address
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class CudaSignature(Signature):
 
     def _start(self, array: Any) -> int:
         return array.address if isinstance(array, DeviceArray) else address(array)
+
+    def _alignment(self, array: Any) -> int:
+        return PARAM_ALIGNMENT if isinstance(array, DeviceArray) else super()._alignment(array)
 
     def _compact_hint(self, array: Any) -> str:
         if isinstance(array, DeviceArray):

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from runtime.cuda.examples import blend, fake
 from tensorc_runtime.cuda import device_array, empty
+from tensorc_runtime.cuda.array import DeviceArray
 from tensorc_runtime.cuda.device import System
 from tensorc_runtime.cuda.errors import OutOfDeviceMemory
 from tensorc_runtime.dlpack import borrow
 from tensorc_runtime.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from tensorc_runtime.cuda.array import DeviceArray
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -253,3 +251,46 @@ def test_a_negative_size_is_refused() -> None:
     with pytest.raises(ArgumentError) as caught:
         empty((2, -1), device=system.device(0))
     assert str(caught.value) == "empty: sizes must be 0 or more, got (2, -1)"
+
+
+def test_a_view_that_is_not_aligned_is_refused() -> None:
+    _, system = fake()
+    f = blend(system)
+    whole = device_array(np.zeros(8, np.float32), f.device)
+    part = DeviceArray(f.device, whole.address + 4, (4,), whole.dtype, owner=whole)
+    with pytest.raises(ArgumentError) as caught:
+        f(2.0, part, 0)
+    assert str(caught.value) == (
+        "blend: argument 'x' (2 of 3): its data must be aligned to 16 bytes; pass a copy"
+    )
+
+
+def test_a_view_that_is_not_row_major_is_refused() -> None:
+    _, system = fake()
+    f = blend(system)
+    whole = device_array(np.zeros(8, np.float32), f.device)
+    part = DeviceArray(f.device, whole.address, (4,), whole.dtype, owner=whole, strides=(8,))
+    with pytest.raises(ArgumentError) as caught:
+        f(2.0, part, 0)
+    assert str(caught.value) == (
+        "blend: argument 'x' (2 of 3): must be C-contiguous, got strides (8,) for shape (4,) of "
+        "float32; make it contiguous where it comes from"
+    )
+    with pytest.raises(ArgumentError) as caught:
+        part.numpy()
+    assert str(caught.value) == (
+        "numpy(): DeviceArray(float32[4] on device 0 (Fake GPU)) has strides (8,), and only "
+        "row-major arrays are copied; make it contiguous where it comes from"
+    )
+
+
+def test_an_array_that_its_owner_does_not_let_others_write_is_refused_as_an_output() -> None:
+    _, system = fake()
+    f = blend(system)
+    whole = device_array(np.zeros(4, np.float32), f.device)
+    part = DeviceArray(f.device, whole.address, (4,), whole.dtype, owner=whole, writeable=False)
+    with pytest.raises(ArgumentError) as caught:
+        f(2.0, whole, 0, out=part)
+    assert str(caught.value) == (
+        "blend: output 'y': is written, but the array is read-only; pass a copy"
+    )

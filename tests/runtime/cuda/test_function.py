@@ -169,6 +169,20 @@ def test_two_functions_over_the_same_arrays_share_their_state() -> None:
     assert arrays["count"] == 2
 
 
+def test_the_values_of_state_come_home_with_its_last_function() -> None:
+    driver, system = fake()
+    arrays = state()
+    f, g = count(system, arrays), count(system, arrays)
+    f(X)
+    g(X)
+    del f
+    assert arrays["total"] == 0
+    del g
+    assert arrays["total"] == 22
+    system.device(0).synchronize()
+    assert driver.live["memory"] == 0
+
+
 def test_state_can_be_loaded() -> None:
     _, system = fake()
     f = count(system)
