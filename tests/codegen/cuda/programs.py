@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tensorc.codegen.cuda import CudaModule, emit_cuda
 from tensorc.ir.parser import parse
-from tensorc.ir.stmt import Program
 from tensorc.ir.verify import verify
 from tensorc.lower.memory import plan_arena
 from tensorc.lower.pipeline import lower
 from tensorc.target import Target
+
+if TYPE_CHECKING:
+    from tensorc.ir.stmt import Program
 
 ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_90a")
 
