@@ -8,7 +8,7 @@ is handed on; so nothing is computed twice. Results are ordinary tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from tensorc.autodiff.access import invert
 from tensorc.autodiff.arith import add, mul, negate, reads, where, zero
@@ -24,6 +24,7 @@ from tensorc.ir.sets import prove
 from tensorc.ir.walk import free_vars, loads, rewrite, substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import axis_conditions, conjuncts
+from tensorc.te.dispatch import Imperative
 from tensorc.te.reduce import sum as reduce_sum
 from tensorc.te.tensor import Compute, Tensor, define, same_size
 
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 def grad(y: Tensor, wrt: Tensor, seed: Tensor | None = None) -> Tensor: ...
 @overload
 def grad(y: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -> list[Tensor]: ...
-def grad(
-    y: Tensor, wrt: Tensor | Sequence[Tensor], seed: Tensor | None = None
-) -> Tensor | list[Tensor]:
+@overload
+def grad(y: Imperative, wrt: Any, seed: Any = None) -> Any: ...
+def grad(y: Any, wrt: Any, seed: Any = None) -> Any:
     """The gradient of `y` with respect to each tensor of `wrt`, of that tensor's shape and dtype.
 
     `wrt` may name placeholders and intermediate tensors, for which everything above is held fixed.
@@ -55,6 +56,8 @@ def grad(
         GradientError: an integer `y` or `wrt`, a missing or unfit seed, or an operation that has
             no derivative (it is named).
     """
+    if isinstance(y, Imperative):
+        return y.gradients(wrt, seed)
     one = isinstance(wrt, Tensor)
     wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
     _check(y, wanted, seed)
