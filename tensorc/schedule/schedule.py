@@ -31,6 +31,7 @@ from tensorc.schedule import (
     reduction,
     tensorize,
 )
+from tensorc.schedule.names import told_apart
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
 from tensorc.schedule.tree import find_loop, own_loops, sites, stage_sites
 from tensorc.te.build import build
@@ -124,6 +125,7 @@ class Schedule:
         self._group = ""  # The call of the composed primitive that runs.
         self._steps: list[Step] = []
         self._fate: dict[Var, str] = {}
+        self._renamed: dict[Var, Var] = {}
         self._intrinsics: dict[str, intrinsics.Intrinsic] = {}
 
     def __str__(self) -> str:
@@ -254,7 +256,7 @@ class Schedule:
         self._take(
             "compute_at",
             (stage, self._ref(loop)),
-            lambda p: placement.compute_at(p, stage, self._find(loop)),
+            lambda p: self._apart(placement.compute_at(p, stage, self._find(loop)), loop),
         )
 
     def cache_write(self, stage: str, loop: Loop, scope: str = "local") -> None:
@@ -367,7 +369,9 @@ class Schedule:
         self._take(
             "fuse_with",
             (self._ref(first), self._ref(second)),
-            lambda p: fusion.fuse_with(p, self._find(first), self._find(second), self.strict),
+            lambda p: self._apart(
+                fusion.fuse_with(p, self._find(first), self._find(second), self.strict), first
+            ),
         )
         self._fate[second.var] = f"was fused with {first.name}"
         return Loop(self, second.stage, first.var)
@@ -378,7 +382,9 @@ class Schedule:
         self._take(
             "reverse_compute_at",
             (stage, self._ref(loop)),
-            lambda p: consumer.reverse_compute_at(p, stage, self._find(loop), self.strict),
+            lambda p: self._apart(
+                consumer.reverse_compute_at(p, stage, self._find(loop), self.strict), loop
+            ),
         )
 
     # Reductions.
@@ -621,7 +627,11 @@ class Schedule:
     def _find(self, loop: Loop) -> For:
         if not isinstance(loop, Loop) or loop.schedule is not self:
             raise ScheduleError(f"{loop!r} is not a loop of this schedule")
-        found = find_loop(self.program, loop.var)
+        var = loop.var
+        found = find_loop(self.program, var)
+        while found is None and var in self._renamed:
+            var = self._renamed[var]
+            found = find_loop(self.program, var)
         if found is None:
             fate = self._fate.get(loop.var, "is not in the program any more")
             raise ScheduleError(f"loop {loop.name} of '{loop.stage}' {fate}")
@@ -632,7 +642,13 @@ class Schedule:
         found = self._find(loop)
         inside = [b.name for x in sites(found) for b in written_buffers(x.leaf)]
         stage = loop.stage if loop.stage in inside or not inside else inside[0]
-        return LoopRef(stage, loop.name)
+        return LoopRef(stage, found.var.name)
+
+    def _apart(self, program: Program, loop: Loop) -> Program:
+        """`program` once the loops moved into `loop` have names of their own."""
+        new, renamed = told_apart(program, self._find(loop).var)
+        self._renamed |= renamed
+        return new
 
     def _take(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,16 @@ def test_products_of_every_shape_keep_meaning(m: int, k: int, n: int) -> None:
 
 def test_an_automatic_schedule_is_a_trace_that_replays() -> None:
     plain = matmul(64, 64, 64)
+    s = auto_schedule(plain, AVX2)
+    again = Schedule(plain)
+    again.replay(s.trace)
+    assert show(again.program) == show(s.program)
+
+
+def test_the_trace_of_nests_with_loops_of_one_name_replays() -> None:
+    x, w = (tc.placeholder(n, name=name) for name, n in (("x", (96, 64)), ("w", (64, 48))))
+    y = tc.ops.softmax(tc.ops.relu(tc.ops.matmul(x, w)) * 0.5)
+    plain = build([y, *tc.grad(tc.ops.sum(y * y), [x, w])])
     s = auto_schedule(plain, AVX2)
     again = Schedule(plain)
     again.replay(s.trace)
@@ -220,3 +231,36 @@ COPY = """    for c in range(600):
       for e in range(512):
         G[c, e] = exp(g[c, e])
 """
+
+
+def attended(heads: int, rows: int, columns: int) -> tuple[list[tc.Tensor], tc.Tensor]:
+    shapes = ((heads, rows, 16), (heads, columns, 16), (heads, columns, 16))
+    q, k, v = (tc.placeholder(x, name=n) for n, x in zip("qkv", shapes, strict=True))
+    scores = tc.ops.softmax(tc.ops.matmul(q, tc.ops.transpose(k, (0, 2, 1))))
+    return [q, k, v], tc.ops.matmul(scores, v)
+
+
+@pytest.mark.parametrize(("rows", "height"), [(384, 64), (379, 48)])
+def test_a_softmax_between_two_products_is_computed_by_blocks_of_rows(
+    rows: int, height: int
+) -> None:
+    inputs, out = attended(2, rows, 500)
+    s = auto_schedule(build([out], inputs), AVX2)
+    assert len(top_nests(s)) == 1
+    assert f"float32[1, {height}, 500]" in str(s)
+    assert "alloc k.local: float32[32, 1, 16, 16]" in str(s), "packed once for all blocks"
+    rng = np.random.default_rng(0)
+    values = [rng.integers(-2, 3, [int(str(n)) for n in t.shape]).astype("f4") for t in inputs]
+    q, k, v = (x.astype(np.float64) for x in values)
+    weights = np.exp(scores := q @ k.swapaxes(1, 2)) / np.exp(scores).sum(-1, keepdims=True)
+    # Scores are exact. A weight has some rounding errors of exp, the sum and the division.
+    bound = (500 + 16) * 2.0**-24 * (weights @ np.abs(v))
+    assert np.all(np.abs(tc.compile(s)(*values) - weights @ v) <= bound)
+    again = Schedule(s.plain)
+    again.replay(s.trace)
+    assert show(again.program) == show(s.program)
+
+
+def test_what_is_small_between_two_products_is_stored_whole() -> None:
+    inputs, out = attended(2, 96, 100)
+    assert len(top_nests(auto_schedule(build([out], inputs), AVX2))) == 3

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tensorc as tc
 from schedule.nests import assert_same_results, assert_text
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
@@ -389,3 +390,20 @@ def test_an_epilogue_replays_on_another_size() -> None:
     again = Schedule(plain)
     again.replay(Trace.from_json(s.trace.to_json()))
     assert_same_results(plain, again.program)
+
+
+def test_a_moved_loop_named_as_one_around_it_gets_another_name_and_keeps_its_handle() -> None:
+    x = tc.placeholder((6, 4), name="x")
+    y = tc.compute((6, 4), lambda i, j: x[i, j] * 2.0, name="y")
+    z = tc.compute((6, 4), lambda i, j: y[i, j] + 1.0, name="z")
+    s = Schedule([z], args=[x])
+    rows, columns = s.loops("z")
+    s.reverse_compute_at("z", s["y"].loop("i"))
+    assert [loop.name for loop in s.loops("z")] == ["i", "i_1", "j"]
+    assert str(s.extent(rows)) == "1", "the handle found the loop under its new name"
+    s.parallel(s["z"].loop("i"))
+    s.vectorize(columns)
+    again = Schedule([z], args=[x])
+    again.replay(s.trace)
+    assert str(again) == str(s)
+    assert "i in parallel(6)" in str(s)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.facts import nests, reads
 from tensorc.ir.stmt import Accumulate, Check, Program, Role
 from tensorc.ir.walk import written_buffers
+from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, extent_of, lanes_of
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.inlining import inline_all
@@ -39,10 +40,11 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     s = Schedule(program)
     inline_all(s)
     block_updates(s, target)
+    blocks = block_chains(s)
     for stage in s.stages:
         if product_of(s, stage) is not None:
             attempt(s, partial(tile_product, s, stage, target))
-    join_rows(s, lambda stage: product_of(s, stage) is not None)
+    join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)
     for stage in s.stages:
         attempt(s, partial(_in_lanes, s, stage, target))
     run_on_threads(s)

@@ -45,6 +45,7 @@ NEAR_BYTES = 1024 * 1024
 FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the nearest cache together.
 SHORT = 4  # Steps of the innermost sum that are written out: a window's width.
 BLOCK = 4  # Panels that are packed together where the rows come from far: one row serves all.
+MIN_BLOCKS = 8  # Of panels, for the threads.
 FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the second-level cache.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
@@ -115,7 +116,7 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
     lane_outer, column = _cut(s, columns, tile.vectors * lanes, always=pad)
     width = tile.vectors * lanes
-    far = _rows_are_far(product, shared, BLOCK * width * max(2, target.threads))
+    far = _rows_are_far(product, shared, MIN_BLOCKS * BLOCK * width)
     blocked = far and not pad and scattered is None and bool(row_outer)
     if blocked:
         block, next_tile = s.split(lane_outer[0], BLOCK)
@@ -130,8 +131,12 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if not outer:
         return
     if shared is not None and len(outer) > 1:
-        at = outer[-3] if blocked else outer[-2]
-        _pack(s, shared, product, at, tile, lanes, padded=pad, panel=width if blocked else None)
+        at = _outside_of_blocks(s, stage, product, shared)
+        whole = at is not None
+        if at is None:
+            at = outer[-3] if blocked else outer[-2]
+        panel = width if whole or blocked else None
+        _pack(s, shared, product, at, tile, lanes, padded=pad, panel=panel)
     if scattered is not None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
     s.cache_write(stage, outer[-1])
@@ -142,6 +147,20 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     last = product.reduced[-1]
     if (const_int(last.extent) or SYMBOLIC) <= SHORT:
         s.unroll(Loop(s, f"{stage}.local", last.var))
+
+
+def _outside_of_blocks(s: Schedule, stage: str, product: Product, use: Load) -> Loop | None:
+    """The loop around blocks of rows that share the whole operand `use`, if it fits a cache."""
+    steps = extent_of(product.lane) * iterations(product.reduced)
+    if steps * use.buffer.dtype.bytes > FAR_OPERAND:
+        return None
+    around = [x for x in product.spatial if x not in (product.lane, product.rows)]
+    shared = False
+    for loop in reversed(around):
+        if depends(use.indices, loop.var) and extent_of(loop) > 1:
+            return Loop(s, stage, loop.var) if shared else None
+        shared = shared or extent_of(loop) > 1
+    return None
 
 
 def _rows_are_far(product: Product, shared: Load | None, least: int) -> bool:
@@ -235,7 +254,7 @@ def _packed(
     """Copy row by row of the panel, each in whole registers."""
     copied = s.cache_read(use.buffer.name, at, order=order, pad=pad, panel=panel)
     copy = copied.loops[-use.buffer.ndim :]
-    if order is not None:
+    if order is not None and panel is None:
         copy = tuple(copy[d] for d in order)
         s.reorder(*copy)
     if const_int(s.extent(copy[-1])) is not None:

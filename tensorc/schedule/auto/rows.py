@@ -19,22 +19,32 @@ from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import find_loop, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tensorc.ir.expr import Var
+    from tensorc.ir.stmt import Stmt
     from tensorc.schedule.tree import Site
 
 SHARED_BYTES = 256 * 1024  # An array larger than this is worth reading once for two nests.
 ROW_LIMIT = 16 * 1024  # Elements of a row beyond which a temporary row leaves the nearest cache.
 
 
-def join_rows(s: Schedule, is_apart: Callable[[str], bool]) -> None:
+def join_rows(s: Schedule, is_apart: Callable[[str], bool], blocks: Iterable[Var] = ()) -> None:
     """Move each nest into the one before that computes the rows it reads, where that is legal.
 
-    `is_apart` names stages that are scheduled on their own.
+    `is_apart` names stages that are scheduled on their own; `blocks` are loops over blocks of rows,
+    inside of which nests are joined too.
     """
+    _join(s, list(nests(s.program.body)), is_apart)
+    for block in blocks:
+        loop = find_loop(s.program, block)
+        if loop is not None:
+            _join(s, list(nests(loop.body)), is_apart)
+
+
+def _join(s: Schedule, together: Sequence[Stmt], is_apart: Callable[[str], bool]) -> None:
     heads: list[tuple[Var, str]] = []  # A loop over rows, and a stage that it computes.
-    for nest in list(nests(s.program.body)):
+    for nest in together:
         stage = _stage(nest)
         if stage is None or is_apart(stage):
             continue
