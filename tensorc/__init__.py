@@ -39,9 +39,6 @@ from tensorc.errors import (
 from tensorc.ir.printer import (
     show,
 )
-from tensorc.te.dispatch import (
-    operation,
-)
 from tensorc.te.math import (
     abs_ as abs,
 )
@@ -117,11 +114,6 @@ if TYPE_CHECKING:
         CompiledFunction,
         compile,
     )
-    from tensorc.eager import (
-        EagerTensor,
-        no_grad,
-        tensor,
-    )
     from tensorc.ir.parser import (
         parse,
     )
@@ -152,9 +144,6 @@ _HOMES = {
     "grad": "tensorc.autodiff.grad",
     "CompiledFunction": "tensorc.driver",
     "compile": "tensorc.driver",
-    "EagerTensor": "tensorc.eager",
-    "no_grad": "tensorc.eager",
-    "tensor": "tensorc.eager",
     "parse": "tensorc.ir.parser",
     "Intrinsic": "tensorc.schedule.intrinsics",
     "Schedule": "tensorc.schedule.schedule",
@@ -170,7 +159,6 @@ __all__ = [
     "CompiledFunction",
     "DTypeError",
     "DataError",
-    "EagerTensor",
     "GradientError",
     "IRError",
     "Intrinsic",
@@ -225,8 +213,6 @@ __all__ = [
     "min_with_index",
     "minimum",
     "nn",
-    "no_grad",
-    "operation",
     "ops",
     "optim",
     "parse",
@@ -245,7 +231,6 @@ __all__ = [
     "stop_gradient",
     "sum",
     "tanh",
-    "tensor",
     "trunc",
     "uint8",
     "where",

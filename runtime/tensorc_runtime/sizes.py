@@ -37,6 +37,7 @@ def evaluate(size: Size, dims: Dims) -> int:
     return size if isinstance(size, int) else _parse(size)(dims)
 
 
+@cache
 def names(size: Size) -> tuple[str, ...]:
     """The symbolic sizes in a size, in order."""
     if isinstance(size, int):

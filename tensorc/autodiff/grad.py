@@ -8,7 +8,7 @@ is handed on; so nothing is computed twice. Results are ordinary tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from tensorc.autodiff.access import invert
 from tensorc.autodiff.arith import add, mul, negate, reads, where, zero
@@ -24,7 +24,6 @@ from tensorc.ir.sets import prove
 from tensorc.ir.walk import free_vars, loads, rewrite, substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import axis_conditions, conjuncts
-from tensorc.te.dispatch import Imperative
 from tensorc.te.reduce import sum as reduce_sum
 from tensorc.te.tensor import Compute, Tensor, define, same_size
 
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
 def grad(y: Tensor, wrt: Tensor, seed: Tensor | None = None) -> Tensor: ...
 @overload
 def grad(y: Tensor, wrt: Sequence[Tensor], seed: Tensor | None = None) -> list[Tensor]: ...
-@overload
-def grad(y: Imperative, wrt: Any, seed: Any = None) -> Any: ...
-def grad(y: Any, wrt: Any, seed: Any = None) -> Any:
+def grad(
+    y: Tensor, wrt: Tensor | Sequence[Tensor], seed: Tensor | None = None
+) -> Tensor | list[Tensor]:
     """The gradient of `y` with respect to each tensor of `wrt`, of that tensor's shape and dtype.
 
     `wrt` may name placeholders and intermediate tensors, for which everything above is held fixed.
@@ -56,8 +55,6 @@ def grad(y: Any, wrt: Any, seed: Any = None) -> Any:
         GradientError: an integer `y` or `wrt`, a missing or unfit seed, or an operation that has
             no derivative (it is named).
     """
-    if isinstance(y, Imperative):
-        return y.gradients(wrt, seed)
     one = isinstance(wrt, Tensor)
     wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
     _check(y, wanted, seed)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 ALIGNMENT = 64
+ARENA_ALIGNMENT = 256  # Of a GPU, whose allocations lie so too.
 _ATTEMPTS = 8  # Orders in which buffers are placed before the best is taken.
 _SMALL = 0.01  # Of the bytes alive at once.
 _Place: TypeAlias = tuple[Buffer, int, int]  # A buffer, its offset, its bytes.
@@ -56,6 +57,7 @@ class WorkspaceLayout:
         lives: the first and the last step that touches each buffer.
         steps: the buffers that each step writes.
         arguments: the bytes of each parameter.
+        alignment: what offsets are multiples of.
     """
 
     slots: dict[Buffer, Slot]
@@ -65,6 +67,7 @@ class WorkspaceLayout:
     lives: dict[Buffer, tuple[int, int]]
     steps: tuple[tuple[Buffer, ...], ...]
     arguments: dict[Buffer, Expr]
+    alignment: int = ALIGNMENT
 
     def overlaps(self, a: Buffer, b: Buffer) -> bool:
         """Whether two buffers are one, or share memory at different times."""
@@ -72,7 +75,7 @@ class WorkspaceLayout:
 
     def size(self, buffer: Buffer) -> Expr:
         """The bytes of the workspace, or of a slice of it, that `buffer` takes."""
-        return _bytes(buffer, self.slots[buffer].copies)
+        return _bytes(buffer, self.slots[buffer].copies, self.alignment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,26 @@ def plan_memory(program: Program) -> WorkspaceLayout:
     for site in sites:
         if site.is_stack:
             _check_local(site)
+    return _plan(program, [s for s in sites if not s.is_stack], ALIGNMENT)
+
+
+def plan_arena(program: Program) -> WorkspaceLayout:
+    """Give every buffer of scope "global" that a program for a GPU allocates its place.
+
+    Those of other scopes are the kernels' own. Offsets are multiples of `ARENA_ALIGNMENT`.
+    """
+    found = {s.buffer: _Site(s.buffer, 1, False, False) for s in _sites(program.body, 1, False)}
+    wanted = [site for buffer, site in found.items() if buffer.scope == "global"]
+    return _plan(program, wanted, ARENA_ALIGNMENT)
+
+
+def _plan(program: Program, kept: Sequence[_Site], alignment: int) -> WorkspaceLayout:
     steps = [touched(unit) for unit in units(program.body)]
     lives = _lifetimes(steps)
-    kept = [s for s in sites if not s.is_stack]
     slots: dict[Buffer, Slot] = {}
-    placed, shared = _lay_out([s for s in kept if not s.per_thread], lives, slots)
-    _, part = _lay_out([s for s in kept if s.per_thread], lives, slots)
+    common = [s for s in kept if not s.per_thread]
+    placed, shared = _lay_out(common, lives, slots, alignment)
+    _, part = _lay_out([s for s in kept if s.per_thread], lives, slots, alignment)
     return WorkspaceLayout(
         {s.buffer: slots[s.buffer] for s in kept},
         shared,
@@ -114,14 +131,18 @@ def plan_memory(program: Program) -> WorkspaceLayout:
         lives,
         tuple(tuple(writes) for _, writes in steps),
         {p.buffer: _product(p.buffer, 1) for p in program.params},
+        alignment,
     )
 
 
 def _lay_out(
-    sites: Sequence[_Site], lives: Mapping[Buffer, tuple[int, int]], slots: dict[Buffer, Slot]
+    sites: Sequence[_Site],
+    lives: Mapping[Buffer, tuple[int, int]],
+    slots: dict[Buffer, Slot],
+    alignment: int,
 ) -> tuple[list[_Place], Expr]:
     """Give `sites` their slots, those of constant size first; the places of these, and the end."""
-    sizes = {s.buffer: const_int(_bytes(s.buffer, s.copies)) for s in sites}
+    sizes = {s.buffer: const_int(_bytes(s.buffer, s.copies, alignment)) for s in sites}
     fixed = [(s.buffer, size) for s in sites if (size := sizes[s.buffer]) is not None]
     placed = _place(fixed, lives)
     where = {buffer: offset for buffer, offset, _ in placed}
@@ -131,7 +152,7 @@ def _lay_out(
             slots[site.buffer] = Slot(Const(where[site.buffer]), site.copies, site.per_thread)
         else:
             slots[site.buffer] = Slot(end, site.copies, site.per_thread)
-            end = _add(end, _bytes(site.buffer, site.copies))
+            end = _add(end, _bytes(site.buffer, site.copies, alignment))
     return placed, end
 
 
@@ -227,7 +248,7 @@ def _has_threads(stmt: Stmt) -> bool:
 
 def _check_local(site: _Site) -> None:
     buffer = site.buffer
-    size = const_int(_bytes(buffer, site.copies))
+    size = const_int(_bytes(buffer, site.copies, ALIGNMENT))
     shape = ", ".join(map(str, buffer.shape))
     if size is None:
         raise CompileError(
@@ -241,11 +262,11 @@ def _check_local(site: _Site) -> None:
         )
 
 
-def _bytes(buffer: Buffer, copies: int) -> Expr:
+def _bytes(buffer: Buffer, copies: int, alignment: int) -> Expr:
     """The size of all copies in bytes, rounded up to the alignment."""
     total = _fold(BinaryOp.MAX, _product(buffer, copies), Const(0))
-    up = _fold(BinaryOp.FLOORDIV, _add(total, Const(ALIGNMENT - 1)), Const(ALIGNMENT))
-    return _fold(BinaryOp.MUL, up, Const(ALIGNMENT))
+    up = _fold(BinaryOp.FLOORDIV, _add(total, Const(alignment - 1)), Const(alignment))
+    return _fold(BinaryOp.MUL, up, Const(alignment))
 
 
 def _product(buffer: Buffer, copies: int) -> Expr:

@@ -8,10 +8,12 @@ from typing import TypeAlias
 
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Program
+from tensorc.lower.cooperative import split_cooperative
 from tensorc.lower.host import refuse_grids
 from tensorc.lower.math import expand_math
 from tensorc.lower.partition import partition
 from tensorc.lower.promote import promote_accumulators
+from tensorc.lower.threads import spread_threads
 from tensorc.target import Target
 
 Pass: TypeAlias = Callable[[Program, Target], Program]
@@ -32,10 +34,20 @@ def promote(program: Program, _: Target) -> Program:
     return promote_accumulators(program)
 
 
+def spread(program: Program, _: Target) -> Program:
+    """`spread_threads`, the same for every target."""
+    return spread_threads(program)
+
+
+def cooperate(program: Program, _: Target) -> Program:
+    """`split_cooperative`, the same for every target."""
+    return split_cooperative(program)
+
+
 # The compiler's table of contents, by the kind of target.
 PASSES: dict[str, tuple[Pass, ...]] = {
     "cpu": (refuse_grids, simplify_program, partition_tails, promote, expand_math),
-    "cuda": (simplify_program, promote, expand_math),
+    "cuda": (simplify_program, spread, cooperate, promote, expand_math),
 }
 PASSES["cuda-emu"] = PASSES["cuda"]
 

@@ -111,7 +111,8 @@ def _can_keep(kept: Sequence[For]) -> bool:
 def _fixed(loop: For, around: Sequence[Stmt], kept: Sequence[For], guards: Sequence[If]) -> bool:
     """Whether the accumulators are the same in every iteration of the reduction."""
     moving = {loop.var} | {s.var for s in around if isinstance(s, For) and s not in kept}
-    if any(s.kind is ForKind.PARALLEL for s in around if isinstance(s, For)):
+    concurrent = (ForKind.PARALLEL, ForKind.BOUND)
+    if any(s.kind in concurrent for s in around if isinstance(s, For)):
         return False
     fixed: list[Expr] = [g.cond for g in guards]
     fixed += [e for s in kept for e in (s.start, s.extent)]

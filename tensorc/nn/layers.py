@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 from tensorc import ops
-from tensorc.dtypes import DType, float32
+from tensorc.dtypes import DType, float32, int32
 from tensorc.errors import ArgumentError, ShapeError
 from tensorc.ir.expr import as_expr
-from tensorc.nn.init import Seed, generator, kaiming_uniform, zeros
+from tensorc.nn.arguments import at_least_one
+from tensorc.nn.init import Seed, generator, kaiming_uniform, normal, zeros
 from tensorc.nn.module import Module
 from tensorc.nn.parameter import Parameter
 from tensorc.te.tensor import same_size
@@ -41,8 +41,8 @@ class Linear(Module):
         Raises:
             ArgumentError: a number of features that is no integer, or below 1.
         """
-        self.in_features = _features("in_features", in_features)
-        self.out_features = _features("out_features", out_features)
+        self.in_features = at_least_one("Linear", "in_features", in_features)
+        self.out_features = at_least_one("Linear", "out_features", out_features)
         stream = generator(rng)
         shape = (self.in_features, self.out_features)
         self.weight = Parameter(shape, kaiming_uniform, stream, dtype)
@@ -72,14 +72,6 @@ class Linear(Module):
         return f"Linear({self.in_features}, {self.out_features}{bias})"
 
 
-class ReLU(Module):
-    """`max(x, 0)`; its gradient at 0 is 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Build the maximum."""
-        return ops.relu(x)
-
-
 class Sequential(Module):
     """Layers one after the other, named `layer0`, `layer1`... by their position."""
 
@@ -89,18 +81,30 @@ class Sequential(Module):
         Raises:
             ArgumentError: something that is no module.
         """
-        self.layers = layers
         for position, layer in enumerate(layers):
             if not isinstance(layer, Module):
                 raise ArgumentError(f"Sequential: layer {position} is no nn.Module but {layer!r}")
             setattr(self, f"layer{position}", layer)
 
     @property
+    def layers(self) -> tuple[Module, ...]:
+        """The layers, in order."""
+        return tuple(layer for _, layer in self.children())
+
+    @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """That of the first layer which has one: those before it, such as ReLU, keep shapes."""
-        return next(
-            (s for s in (layer.input_shape for layer in self.layers) if s is not None), None
-        )
+        """That of the first layer which has one, if those before it keep shapes, as ReLU does."""
+        first = self._first_particular()
+        return None if first is None else first.input_shape
+
+    @property
+    def input_dtype(self) -> DType | None:
+        """That of the first layer which does not take any shape."""
+        first = self._first_particular()
+        return None if first is None else first.input_dtype
+
+    def _first_particular(self) -> Module | None:
+        return next((layer for layer in self.layers if not layer.keeps_shape), None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Chain the layers."""
@@ -109,11 +113,87 @@ class Sequential(Module):
         return x
 
 
-def _features(name: str, value: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"Linear: {name} must be an integer, got {value!r}") from None
-    if count < 1:
-        raise ArgumentError(f"Linear: {name} must be at least 1, got {count}")
-    return count
+class Residual(Module):
+    """`x + part(x)`."""
+
+    def __init__(self, part: Module) -> None:
+        """Take the part, which keeps the shape of its input.
+
+        Raises:
+            ArgumentError: something that is no module.
+        """
+        if not isinstance(part, Module):
+            raise ArgumentError(f"Residual: the part is no nn.Module but {part!r}")
+        self.part = part
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """That of the part."""
+        return self.part.input_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Build the sum.
+
+        Raises:
+            ShapeError: the part gives another shape.
+        """
+        y = self.part(x)
+        if y.ndim != x.ndim or not all(map(same_size, x.shape, y.shape)):
+            raise ShapeError(f"Residual: {self.part!r} turns {x} into {y}, another shape")
+        return x + y
+
+
+class Flatten(Module):
+    """(batch, ...) to (batch, features), in row-major order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Build the reshape.
+
+        Raises:
+            ShapeError: an input without dimensions.
+        """
+        if not x.ndim:
+            raise ShapeError(f"Flatten: {x} has no dimension for the batch")
+        return ops.reshape(x, (x.shape[0], -1))
+
+
+class Identity(Module):
+    """`x`, for a place that needs a module."""
+
+    keeps_shape = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the input back."""
+        return x
+
+
+class Embedding(Module):
+    """Row `i` of a table for each integer i: (...) to (..., width).
+
+    The table, (entries, width), starts from a standard normal distribution. An integer that is not
+    from 0 to entries - 1 ends the call of a compiled step with an error.
+    """
+
+    def __init__(
+        self, entries: int, width: int, *, rng: Seed = 0, dtype: DType | str = float32
+    ) -> None:
+        """Draw the table.
+
+        Raises:
+            ArgumentError: a number that is no integer, or below 1.
+        """
+        self.entries = at_least_one("Embedding", "entries", entries)
+        self.width = at_least_one("Embedding", "width", width)
+        self.weight = Parameter((self.entries, self.width), normal, rng, dtype)
+
+    @property
+    def input_dtype(self) -> DType:
+        """int32."""
+        return int32
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Build the look-up."""
+        return ops.take(self.weight.tensor, x, 0)
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.entries}, {self.width})"

@@ -1,8 +1,7 @@
-"""Parameters: values that a compiled step reads and updates in place."""
+"""Parameters and buffers: values that a compiled step reads and updates in place."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,49 +12,30 @@ from tensorc.nn.init import Initializer, Seed, zeros
 from tensorc.te.tensor import Tensor, placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-# While a `forward` runs on tensors that hold data: what gives a parameter's tensor then.
-stand_in: ContextVar[Callable[[Parameter], Any] | None] = ContextVar("stand_in", default=None)
 
-
-class Parameter:
-    """An array to be learned, and the placeholder that stands for it in expressions.
+class Stored:
+    """An array, and the placeholder that stands for it in expressions.
 
     The array is made once and stays the same for good: compiled steps hold on to it, and setting
-    `value` copies into it.
-
-        >>> scale = Parameter((3,), initializer=lambda shape, rng, dtype: np.ones(shape, "float32"))
-        >>> array = scale.value
-        >>> scale.value = [1, 2, 3]
-        >>> array
-        array([1., 2., 3.], dtype=float32)
+    `value` copies into it. `kind` is what messages call it.
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        initializer: Initializer = zeros,
-        rng: Seed = 0,
-        dtype: DType | str = float32,
-    ) -> None:
-        """Draw the array from `initializer(shape, rng, dtype)`.
+    kind = "value"
 
-        Raises:
-            DTypeError: a dtype that is no float: there is no gradient to learn by.
-            ShapeError: a negative size, or an initializer that gives another shape.
-        """
+    def __init__(
+        self, shape: Sequence[int], initializer: Initializer, rng: Seed, dtype: DType | str
+    ) -> None:
+        """Draw the array from `initializer(shape, rng, dtype)`."""
         self.dtype = as_dtype(dtype)
-        if not self.dtype.is_float:
-            raise DTypeError(f"a parameter must be of a float dtype, got {self.dtype}")
         if any(size < 0 for size in shape):
-            raise ShapeError(f"a parameter cannot have the shape {tuple(shape)}")
+            raise ShapeError(f"a {self.kind} cannot have the shape {tuple(shape)}")
         self.initializer = initializer
         self._value: NDArray[Any] = np.empty(tuple(shape), self.dtype.numpy)
         self._tensor: Tensor | None = None
-        self.leaf: Any = None  # The tensor that shares the array in imperative use.
         self.initialize(rng)
 
     def initialize(self, rng: Seed) -> None:
@@ -76,29 +56,16 @@ class Parameter:
     def value(self, new: ArrayLike) -> None:
         array = np.asarray(new)
         if array.shape != self._value.shape:
-            raise ShapeError(f"a parameter of shape {self._value.shape} cannot take {array.shape}")
+            raise ShapeError(
+                f"a {self.kind} of shape {self._value.shape} cannot take {array.shape}"
+            )
         if array.dtype.kind not in "biuf" and array.dtype != self._value.dtype:
-            raise DTypeError(f"a parameter of {self.dtype} cannot take {array.dtype}")
-        if self.leaf is not None:
-            self.leaf.before_write()
+            raise DTypeError(f"a {self.kind} of {self.dtype} cannot take {array.dtype}")
         self._value[...] = array
 
     @property
-    def grad(self) -> Any:
-        """What `backward` of tensors that hold data has summed up here; None for nothing."""
-        return None if self.leaf is None else self.leaf.grad
-
-    @grad.setter
-    def grad(self, new: Any) -> None:
-        if self.leaf is not None:
-            self.leaf.grad = new
-
-    @property
     def tensor(self) -> Tensor:
-        """The placeholder; `bind_name` gives it the parameter's full name."""
-        other = stand_in.get()
-        if other is not None:
-            return other(self)  # type: ignore[no-any-return]
+        """The placeholder; `bind_name` gives it the full name."""
         if self._tensor is None:
             self._tensor = placeholder(self._value.shape, self.dtype)
         return self._tensor
@@ -110,9 +77,91 @@ class Parameter:
             ArgumentError: `name` is not made of identifiers joined by dots.
         """
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ArgumentError(f"a parameter cannot be named {name!r}")
+            raise ArgumentError(f"a {self.kind} cannot be named {name!r}")
         if self._tensor is None or self._tensor.name != name or not self._tensor.given_name:
             self._tensor = placeholder(self._value.shape, self.dtype, name)
 
     def __repr__(self) -> str:
-        return f"Parameter({self._value.shape}, {self.dtype})"
+        return f"{type(self).__name__}({self._value.shape}, {self.dtype})"
+
+
+class Parameter(Stored):
+    """An array to be learned.
+
+    >>> scale = Parameter((3,), initializer=lambda shape, rng, dtype: np.ones(shape, "float32"))
+    >>> array = scale.value
+    >>> scale.value = [1, 2, 3]
+    >>> array
+    array([1., 2., 3.], dtype=float32)
+    """
+
+    kind = "parameter"
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        initializer: Initializer = zeros,
+        rng: Seed = 0,
+        dtype: DType | str = float32,
+    ) -> None:
+        """Draw the array from `initializer(shape, rng, dtype)`.
+
+        Raises:
+            DTypeError: a dtype that is no float: there is no gradient to learn by.
+            ShapeError: a negative size, or an initializer that gives another shape.
+        """
+        if not as_dtype(dtype).is_float:
+            raise DTypeError(f"a parameter must be of a float dtype, got {as_dtype(dtype)}")
+        super().__init__(shape, initializer, rng, dtype)
+
+
+class Buffer(Stored):
+    """An array that a module keeps beside its parameters, such as running means or a counter.
+
+    It is part of a step's state and of the state dict. A `forward` that changes it reads
+    `latest`, builds the new value and hands that to `update`; the step then stores it in place.
+
+        >>> calls = Buffer((), dtype="int64")
+        >>> calls.update(calls.latest + 1)
+        >>> calls.updated
+        <Tensor add: int64[]>
+    """
+
+    kind = "buffer"
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        initializer: Initializer = zeros,
+        rng: Seed = 0,
+        dtype: DType | str = float32,
+    ) -> None:
+        """Draw the array from `initializer(shape, rng, dtype)`; any dtype will do.
+
+        Raises:
+            ShapeError: a negative size, or an initializer that gives another shape.
+        """
+        self.updated: Tensor | None = None  # What a call leaves here; None while nothing changed.
+        super().__init__(shape, initializer, rng, dtype)
+
+    @property
+    def latest(self) -> Tensor:
+        """The value as the forward pass has left it so far, or the placeholder."""
+        return self.tensor if self.updated is None else self.updated
+
+    def update(self, new: Tensor) -> None:
+        """Take `new`, of the same shape and dtype, as the value after this forward pass.
+
+        Raises:
+            ShapeError: another shape.
+            DTypeError: another dtype.
+        """
+        if tuple(map(str, new.shape)) != tuple(map(str, self.shape)):
+            raise ShapeError(f"a buffer of shape {self.shape} cannot become {new}")
+        if new.dtype != self.dtype:
+            raise DTypeError(f"a buffer of {self.dtype} cannot become {new}")
+        self.updated = new
+
+    def forget(self) -> None:
+        """Take no value as the one after the forward pass: the next one starts anew."""
+        self.updated = None

@@ -29,7 +29,8 @@ def einsum(subscripts: str, *operands: Tensor) -> Tensor:
     broadcast. Without `->` the result has, in order of the alphabet, the letters that stand once.
     More than two operands are multiplied from the left, two at a time.
 
-        >>> x, y = placeholder((2, 3)), placeholder((4, 3))
+        >>> import tensorc as tc
+        >>> x, y = tc.placeholder((2, 3)), tc.placeholder((4, 3))
         >>> [str(size) for size in einsum("ik,jk->ij", x, y).shape]
         ['2', '4']
 

@@ -37,6 +37,52 @@ def test_the_drawn_values_have_the_stated_variance(
     )
 
 
+def test_plain_initializers_draw_what_they_say() -> None:
+    drawn = init.uniform((1000,), 1, "float64", low=-2, high=3)
+    assert -2 <= drawn.min() < -1.9
+    assert 2.9 < drawn.max() < 3
+    drawn = init.normal((40_000,), 1, "float64", mean=2, std=0.5)
+    assert abs(drawn.mean() - 2) < 5 * 0.5 / 200
+    assert abs(drawn.std() - 0.5) < 5 * 0.5 / math.sqrt(80_000)
+    np.testing.assert_array_equal(init.constant((2,), value=3.5), np.array([3.5, 3.5], "f"))
+    np.testing.assert_array_equal(init.ones((2,), 0, "float64"), np.ones(2))
+    np.testing.assert_array_equal(init.one_hot([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
+    with pytest.raises(ArgumentError, match=r"^one_hot: labels must be integers from 0 to 2$"):
+        init.one_hot([3], 3)
+
+
+def test_gain_and_fan_scale_the_deviation() -> None:
+    tall = (FAN_IN, FAN_OUT)
+    plain = init.kaiming_normal(tall, 1, "float64")
+    np.testing.assert_allclose(
+        init.kaiming_normal(tall, 1, "float64", gain=1.0), plain / math.sqrt(2), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        init.kaiming_normal(tall, 1, "float64", fan="out"),
+        plain * math.sqrt(FAN_IN / FAN_OUT),
+        rtol=1e-14,
+    )
+    np.testing.assert_allclose(
+        init.xavier_uniform(tall, 1, "float64", gain=3.0),
+        3 * init.xavier_uniform(tall, 1, "float64"),
+        rtol=1e-14,
+        atol=1e-15,  # Drawn around 0 from both ends.
+    )
+    with pytest.raises(ArgumentError, match=r"^fan must be 'in' or 'out', got 'both'$"):
+        init.kaiming_uniform(tall, fan="both")  # type: ignore[arg-type]
+
+
+def test_numpys_global_source_is_used_on_request() -> None:
+    np.random.seed(3)  # noqa: NPY002
+    first = init.kaiming_uniform((4, 5), np.random)
+    np.random.seed(3)  # noqa: NPY002
+    np.testing.assert_array_equal(nn.Linear(4, 5, rng=np.random).weight.value, first)
+    np.random.seed(3)  # noqa: NPY002
+    assert nn.Dropout(rng=np.random).seed.value > 0
+    source = np.random.RandomState(3)
+    np.testing.assert_array_equal(init.kaiming_uniform((4, 5), source), first)
+
+
 def test_uniform_values_stay_within_their_bound() -> None:
     drawn = init.kaiming_uniform((FAN_IN, FAN_OUT), 0, "float64")
     bound = math.sqrt(6 / FAN_IN)

@@ -32,7 +32,7 @@ from tensorc_runtime.cuda.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tensorc_runtime.cuda.api import DriverApi
     from tensorc_runtime.cuda.errors import CudaError
@@ -189,27 +189,14 @@ class Device:
 
     # --- calls -----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
+    def current(self) -> _Current:
         """With the device's context current in this thread, as it was before at the end.
 
         Raises:
             ContextLost: nothing can run there any more.
             CudaError: the driver refuses.
         """
-        self.check_alive()
-        before = self.call("cuCtxGetCurrent")
-        if int(before) == self._context_id:
-            yield
-            return
-        self.call("cuCtxPushCurrent", self._context)
-        try:
-            yield
-        finally:
-            # What was done is done: a refusal is tried once more, and then lost on nobody, since
-            # the next call finds its context by itself.
-            if self.api.cuCtxPopCurrent()[0]:
-                self.api.cuCtxPopCurrent()
+        return _Current(self)
 
     def check_alive(self) -> None:
         """Refuse where the context is lost.
@@ -436,6 +423,29 @@ class Device:
             if code and self.lost is None:
                 raise self.error("cuDevicePrimaryCtxRelease", code)
             self._retained.detach()
+
+
+class _Current:
+    """See `Device.current`."""
+
+    __slots__ = ("_device", "_pushed")
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pushed = False
+
+    def __enter__(self) -> None:
+        device = self._device
+        device.check_alive()
+        if int(device.call("cuCtxGetCurrent")) != device._context_id:
+            device.call("cuCtxPushCurrent", device._context)
+            self._pushed = True
+
+    def __exit__(self, *_: object) -> None:
+        # What was done is done: a refusal is tried once more, and then lost on nobody, since the
+        # next call finds its context by itself.
+        if self._pushed and self._device.api.cuCtxPopCurrent()[0]:
+            self._device.api.cuCtxPopCurrent()
 
 
 class Handle:

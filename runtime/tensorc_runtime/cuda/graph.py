@@ -7,7 +7,6 @@ memory.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import itertools
 from dataclasses import dataclass, field
@@ -81,7 +80,6 @@ class Replay:
         self._frame = frame = Frame(module, dims)
         self._checked = bool(module.plan.checks)
         self._calls = 0
-        self._failure_pending = False
         offsets, end = _lay_out(places.own, _up(frame.bytes, ARENA_ALIGNMENT), ARENA_ALIGNMENT)
         self._memory = device.allocate(end)
         self._at = {i: self._memory.address + offset for i, offset in offsets.items()}
@@ -90,10 +88,12 @@ class Replay:
         self._host_at, host_end = _lay_out(crossing, STATUS_BYTES, _HOST_ALIGNMENT)
         self._host = device.pinned(host_end) if crossing or self._checked else None
         if self._checked:
+            self._failed = ctypes.c_int32.from_address(self._pinned())
             ctypes.memset(self._pinned(), 0, STATUS_BYTES)
             self._clear(self._memory.use.stream)
         pointers = [self._at[i] for i in range(module.plan.params)]
         frame.fill(pointers, self._memory.address)
+        self._label = self._describe()
         self._graph = None if device.synchronous else self._capture()
         if self._checked:
             device.reports.add(self)
@@ -127,9 +127,8 @@ class Replay:
         if self._graph is None:
             self._issue(stream)
         else:
-            detail = f"the graph of {self._module.name}"
-            self._device.call("cuGraphLaunch", self._graph.value, stream, detail=detail)
-            self._device.recent.append(self._label())
+            self._device.call("cuGraphLaunch", self._graph.value, stream, detail=self._label)
+            self._device.recent.append(self._label)
         self._calls += 1
 
     def raise_seen(self) -> None:
@@ -138,7 +137,7 @@ class Replay:
         Raises:
             CheckFailed: there is one.
         """
-        if self._checked and ctypes.c_int32.from_address(self._pinned()).value:
+        if self._checked and self._failed.value:
             with self._device.current():
                 self._device.wait(self._memory.use.stream)
             self.raise_failed()
@@ -214,7 +213,7 @@ class Replay:
         made = device.call("cuGraphInstantiate", graph.value, 0)
         return Handle(device, made, "cuGraphExecDestroy")
 
-    def _label(self) -> str:
+    def _describe(self) -> str:
         kernels = list(dict.fromkeys(self._frame.kernels))
         named = ", ".join(kernels[:8]) + (", ..." if len(kernels) > 8 else "")
         return f"{self._module.name} (a graph of {len(self._frame.kernels)} launches: {named})"
@@ -232,13 +231,3 @@ def _lay_out(sizes: Mapping[int, int], start: int, alignment: int) -> tuple[dict
 
 def _up(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment
-
-
-@contextlib.contextmanager
-def noted(text: str) -> Any:
-    """Add a note to whatever is raised inside."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(text)
-        raise

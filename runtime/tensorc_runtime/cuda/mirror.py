@@ -36,7 +36,7 @@ class Mirror:
 
     Attributes:
         host: the array.
-        device_newer: whether a call has changed the copy since it was last pulled.
+        device_newer: whether a call that changes the copy was queued since it was last pulled.
         exposed: whether the host array was handed out since it was last pushed, so that it may
             have been written.
     """
@@ -83,11 +83,9 @@ class Mirror:
             self.array.copy_from(self.host, stream)
             self.exposed = self.device_newer = False
             self._remember()
-
-    def changed(self) -> None:
-        """Note that a call has been queued that changes the copy."""
-        self.device_newer = True
-        self.exposed = False
+        memory = self.array._memory
+        if memory is not None and memory.use.stream != stream:
+            memory.use_on(stream)
 
     def written(self) -> None:
         """Note that the host array has been written whole: its values count from now on."""

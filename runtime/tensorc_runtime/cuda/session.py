@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorc_runtime.cuda.array import DeviceArray
-from tensorc_runtime.cuda.graph import Places, Replay, noted
+from tensorc_runtime.cuda.graph import Places, Replay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +51,6 @@ class Session:
             ArgumentError: a grid is beyond the device's limits.
         """
         self.module = module
-        self.state = state
         params = signature.manifest.params
         places = Places()
         self._sent, self._fetched = places.sent, places.fetched
@@ -72,7 +71,6 @@ class Session:
                     (self._copied if on_device else self._sent).append(i)
                 if role != "in":
                     (self._returned if on_device else self._fetched).append(i)
-        self._written = [i for i in state if params[i].role != "in"]
         self._checked = bool(module.plan.checks)
         self.replay = Replay(module, signature, dims, places)
         self._pinned = {
@@ -81,7 +79,12 @@ class Session:
         }
         self._sent_event = self.replay.device.event() if self._sent else None
         self._sending = False
+        self._on_device = [s for s in state.values() if isinstance(s, DeviceArray)]
+        self._mirrors = [s for s in state.values() if not isinstance(s, DeviceArray)]
+        written = [s for i, s in state.items() if params[i].role != "in"]
+        self._changed = [s for s in written if not isinstance(s, DeviceArray)]
         self.waits = bool(self._fetched) or (self._checked and not bound)
+        self._unfinished = self.waits or bool(self._returned or self._sent)
 
     def run(self, arrays: Sequence[Any], stream: int) -> None:
         """One call on `arrays`; host arrays are filled when it returns. The context is current.
@@ -92,10 +95,10 @@ class Session:
         """
         device, replay = self.replay.device, self.replay
         replay.raise_seen()
-        for source in self.state.values():
-            if not isinstance(source, DeviceArray):
-                source.push(stream)
-            _array(source).address_on(stream)
+        for mirror in self._mirrors:
+            mirror.push(stream)
+        for array in self._on_device:
+            array.address_on(stream)
         for i in self._in_place:
             arrays[i].address_on(stream)
         self._send(arrays)
@@ -105,12 +108,14 @@ class Session:
                 target = replay.address(i)
                 device.call("cuMemcpyDtoDAsync", target, start, arrays[i].nbytes, stream)
         replay.run(stream)
-        for i in self._written:
-            source = self.state[i]
-            if not isinstance(source, DeviceArray):
-                source.changed()
-        with noted(_AFTER):
-            self._finish(arrays, stream)
+        for mirror in self._changed:
+            mirror.device_newer, mirror.exposed = True, False
+        if self._unfinished:
+            try:
+                self._finish(arrays, stream)
+            except Exception as error:
+                error.add_note(_AFTER)
+                raise
 
     def _send(self, arrays: Sequence[Any]) -> None:
         if self._sending and self._sent_event is not None:

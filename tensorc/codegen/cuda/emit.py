@@ -1,0 +1,373 @@
+"""One kernel to the text of one `__global__` function."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tensorc.codegen.cuda.barriers import (
+    Barrier,
+    Spot,
+    control_touches,
+    place_barriers,
+    touches_of,
+)
+from tensorc.codegen.cuda.fold import FoldEmitter
+from tensorc.codegen.cuda.kernel import AXES, Branch, Kernel, Loop, Node, Phase, has_check
+from tensorc.codegen.cuda.names import Names, identifier
+from tensorc.codegen.cuda.places import Place
+from tensorc.codegen.cuda.private import digits_of, privatize
+from tensorc.codegen.cuda.stmt import StmtEmitter
+from tensorc.codegen.cuda.types import ADD, ATOM, Text
+from tensorc.errors import CompileError
+from tensorc.ir.expr import Buffer, Dim, Load, const_int, is_const
+from tensorc.ir.printer import show
+from tensorc.ir.stmt import Accumulate, Check, Leaf, Store
+from tensorc.ir.walk import leaves, walk, written_buffers
+from tensorc.target import STATIC_SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tensorc.target import Target
+
+_COMMENT = 96
+_SHARED_ALIGN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class KernelText:
+    """A kernel's function, and what a launch of it needs.
+
+    Attributes:
+        name: of the function.
+        text: the function.
+        shared: bytes of shared memory that it declares.
+        dynamic: bytes of shared memory that a launch must ask for.
+        buffers: the buffers that its pointers stand for, in order.
+        dims: the symbolic sizes that follow them.
+        status: whether the status words follow these.
+        barriers: the barriers placed, and what for.
+        threads: the size of a block.
+    """
+
+    name: str
+    text: str
+    shared: int
+    dynamic: int
+    buffers: tuple[Buffer, ...]
+    dims: tuple[Dim, ...]
+    status: bool
+    barriers: tuple[Barrier, ...]
+    threads: int
+
+
+class KernelEmitter:
+    """Writes one kernel."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        name: str,
+        align: Mapping[Buffer, int],
+        checks: dict[int, int],
+        target: Target,
+        stops: bool,
+        overlaps: Callable[[Buffer, Buffer], bool],
+    ) -> None:
+        """Write `kernel` as the function `name`.
+
+        Args:
+            kernel: what to write.
+            name: what to call it.
+            align: what each global buffer's address is a multiple of.
+            checks: the numbers of the program's checks.
+            target: what for.
+            stops: it must do nothing after a failed check of an earlier kernel.
+            overlaps: whether two buffers share memory at different times.
+        """
+        self.overlaps = overlaps
+        self.kernel, self.name, self.target = kernel, name, target
+        self.align = align
+        self.checks, self.stops = checks, stops
+        self.names = Names()
+        self.names.taken.add(name)
+        self.e = StmtEmitter(self.names, checks)
+        self.out = self.e.out
+        self.fold = FoldEmitter(self.e, kernel.threads)
+        self.spots: dict[Spot, Barrier] = {}
+        self.decoded: dict[str, str] = {}
+
+    def emit(self, drop: int | None = None) -> KernelText:
+        """The function, without the barrier number `drop`."""
+        kernel, e = self.kernel, self.e
+        inside = set(kernel.buffers)
+        used = [b for b in _buffers(kernel) if b not in inside]
+        dims = _dims(kernel)
+        status = has_check(kernel.stmt) or self.stops
+        head = self._signature(used, dims, status)
+        private = privatize(kernel)
+        placed = self._barriers()
+        self._refuse_waiting(placed)
+        self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
+        shared, dynamic = self._shared()
+        if self.stops:
+            self.out.line("if (status[0] != 0) return;  // A check has failed.")
+        self._indices()
+        for mine in private.values():
+            e.allocate(mine)
+        if self.out.lines:
+            self.out.line("")
+        self._nodes(kernel.body)
+        body = "\n".join([*self._tid(), *self.out.lines])
+        text = f"{self._comment()}{head} {{\n{body}\n}}"
+        return KernelText(
+            self.name, text, shared, dynamic, tuple(used), tuple(dims), status, tuple(placed),
+            kernel.threads,
+        )  # fmt: skip
+
+    # --- the head -----------------------------------------------------------------------------
+
+    def _comment(self) -> str:
+        stages = dict.fromkeys(self.kernel.stages)
+        lines = [_leaf_text(leaf) for leaf in leaves(self.kernel.stmt)]
+        final = [t for t in lines if any(t.startswith(f"{s}[") for s in stages)]
+        return "".join(f"// {line}\n" for line in dict.fromkeys(final))
+
+    def _signature(self, used: Sequence[Buffer], dims: Sequence[Dim], status: bool) -> str:
+        writes = {b for leaf in leaves(self.kernel.stmt) for b in written_buffers(leaf)}
+        params = []
+        for buffer in used:
+            place = Place(buffer, self.names.fresh(buffer.name), True, self.align[buffer])
+            self.e.places[buffer] = place
+            const = "" if buffer in writes else "const "
+            alone = not any(o is not buffer and self.overlaps(buffer, o) for o in used)
+            restrict = " __restrict__" if alone else ""
+            params.append(f"{const}{place.ctype}*{restrict} {place.name}")
+        for dim in dims:
+            name = self.names.fresh(dim.name)
+            self.e.vars[dim] = Text(name, ATOM, "long long")
+            params.append(f"long long {name}")
+        if status:
+            params.append("int* status")
+        bounds = f"__launch_bounds__({self.kernel.threads})"
+        lead = f'extern "C" __global__ void {bounds}\n{self.name}('
+        flat = ", ".join(params)
+        if len(flat) + len(self.name) < 96:
+            return f"{lead}{flat})"
+        return lead + ",\n".join(f"    {p}" for p in params).lstrip() + ")"
+
+    def _tid(self) -> list[str]:
+        text = "\n".join(self.out.lines)
+        if re.search(r"\btid\b", text) and self.kernel.threads > 1:
+            return ["  const int tid = threadIdx.x;"]
+        return []
+
+    def _indices(self) -> None:
+        """The numbers of the block and of the thread as the loops count them."""
+        for axis in AXES:
+            loop = self.kernel.grid.get(axis)
+            if loop is None:
+                continue
+            self.e.ranges.enter(loop)
+            name = self.names.fresh(loop.var.name)
+            start = self.e.value(loop.start)
+            wide = start.ctype != "int"
+            plus = "" if is_const(loop.start, 0) else f"{start.at(ADD)} + "
+            ctype = "long long" if wide else "int"
+            self.e.vars[loop.var] = Text(name, ATOM, ctype)
+            self.out.line(f"const {ctype} {name} = {plus}blockIdx.{axis};")
+        for phase in self.kernel.phases():
+            self._decode(phase)
+
+    def _decode(self, phase: Phase) -> None:
+        digits = digits_of(phase)
+        for loop in phase.threads.values():
+            self.e.ranges.enter(loop)
+            digit = digits[loop.var]
+            text = "tid" if digit.divisor == 1 else f"tid / {digit.divisor}"
+            # A phase of fewer threads than the block leaves the others out first.
+            if digit.divisor * digit.extent < phase.count:
+                text += f" % {digit.extent}"
+            if digit.extent == 1:
+                text = "0"
+            if const_int(loop.start) != 0:
+                text = f"{text} + {show(loop.start)}"
+            key = f"{identifier(loop.var.name)} = {text}"
+            if key not in self.decoded:
+                name = self.names.fresh(loop.var.name)
+                self.decoded[key] = name
+                only = text == "tid" and all(
+                    p.count == self.kernel.threads for p in self.kernel.phases()
+                )
+                self.out.line(f"const int {name} = {'threadIdx.x' if only else text};")
+            self.e.vars[loop.var] = Text(self.decoded[key], ATOM, "int")
+
+    # --- shared memory --------------------------------------------------------------------------
+
+    def _shared(self) -> tuple[int, int]:
+        """Declare the shared buffers: bytes of static and of dynamic shared memory."""
+        own = [b for b in self.kernel.buffers if b.scope == "shared"]
+        sizes = [_bytes(b) for b in own]
+        total = 0
+        offsets = []
+        for size in sizes:
+            offsets.append(total)
+            total += -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
+        limit = self.target.cuda.block_shared
+        if total > limit:
+            shown = ", ".join(f"{b.name} {n}" for b, n in zip(own, sizes, strict=True))
+            raise CompileError(
+                f"kernel {self.name}: {total} bytes of shared memory, and a block of "
+                f"{self.target.cuda.name} has at most {limit} ({shown}); tile the loops that fill "
+                "them smaller, or use fewer stages"
+            )
+        dynamic = total > STATIC_SHARED
+        if dynamic:
+            self.out.line(f"extern __shared__ __align__({_SHARED_ALIGN}) unsigned char smem[];")
+        for buffer, offset in zip(own, offsets, strict=True):
+            place = Place(buffer, self.names.fresh(buffer.name), False, _SHARED_ALIGN)
+            self.e.places[buffer] = place
+            align = f"__align__({_SHARED_ALIGN}) " if _bytes(buffer) >= _SHARED_ALIGN else ""
+            if dynamic:
+                self.out.line(_reference(place, offset))
+            else:
+                self.out.line(f"__shared__ {align}{place.declaration()};")
+        return (0, total) if dynamic else (total, 0)
+
+    # --- the body -------------------------------------------------------------------------------
+
+    def _barriers(self) -> list[Barrier]:
+        touches = {p: touches_of(p) for p in self.kernel.phases()}
+        controls: dict[Node, list[object]] = {}
+        _controls(self.kernel, self.kernel.body, controls)
+        return place_barriers(self.kernel, touches, controls)  # type: ignore[arg-type]
+
+    def _refuse_waiting(self, placed: Sequence[Barrier]) -> None:
+        """A check ends its thread, so no other may wait for it."""
+        if placed and has_check(self.kernel.stmt):
+            raise CompileError(
+                f"kernel {self.name}: it checks something, and its threads wait for each other; "
+                "fission the check out into a kernel of its own"
+            )
+
+    def _nodes(self, nodes: Sequence[Node]) -> None:
+        for position, node in enumerate(nodes):
+            if position and not (isinstance(node, Phase) and node.combines):
+                self.out.line("")
+            self._barrier(Spot(node))
+            match node:
+                case Phase():
+                    self._phase(node)
+                case Loop(loop, body):
+                    with self.e.looping(loop):
+                        self._nodes(body)
+                        self._barrier(Spot(node, at_end=True))
+                case Branch(cond, body, orelse):
+                    with self.e.statement(cond):
+                        test = self.e.condition(cond)
+                    with self.e.region(), self.e.scope(), self.out.inside(f"if ({test})"):
+                        self._nodes(body)
+                    if orelse:
+                        with self.e.region(), self.e.scope(), self.out.inside("else"):
+                            self._nodes(orelse)
+
+    def _barrier(self, spot: Spot) -> None:
+        barrier = self.spots.get(spot)
+        if barrier is not None:
+            self.out.line("__syncwarp();" if barrier.warp else "__syncthreads();")
+
+    def _phase(self, phase: Phase) -> None:
+        for line in _phase_comment(phase):
+            self.out.line(f"// {line}")
+        if phase.fold is not None:
+            self.fold.emit(phase)
+            return
+        test = ""
+        if phase.count < self.kernel.threads:
+            test = "tid == 0" if phase.count == 1 else f"tid < {phase.count}"
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.e.region())
+            if test:
+                stack.enter_context(self.e.scope())
+                stack.enter_context(self.out.inside(f"if ({test})"))
+            self.e.emit(phase.body)
+
+
+def _controls(kernel: Kernel, nodes: Sequence[Node], found: dict[Node, list[object]]) -> None:
+    for node in nodes:
+        match node:
+            case Phase():
+                pass
+            case Loop(_, body):
+                found[node] = list(control_touches(kernel, node))
+                _controls(kernel, body, found)
+            case Branch(_, body, orelse):
+                found[node] = list(control_touches(kernel, node))
+                _controls(kernel, body, found)
+                _controls(kernel, orelse, found)
+
+
+def _phase_comment(phase: Phase) -> list[str]:
+    """The statements of a phase as the program has them, each once."""
+    if phase.combines:
+        return []
+    lines = list(dict.fromkeys(_leaf_text(leaf) for leaf in leaves(phase.stmt)))
+    return lines if len(lines) <= 4 else [*lines[:3], f"... and {len(lines) - 3} more"]
+
+
+def _leaf_text(leaf: Leaf) -> str:
+    """A statement as the program has it, cut where it is long or was written out by a pass."""
+    text = " ".join(show(leaf).split())
+    cut = text.find("let ")
+    if cut >= 0 and not isinstance(leaf, Check):
+        return f"{text[: text.index('= ') + 1]} ..."
+    return text if len(text) <= _COMMENT else f"{text[: _COMMENT - 4]} ..."
+
+
+def _buffers(kernel: Kernel) -> list[Buffer]:
+    """The buffers that a kernel reads or writes, in text order."""
+    found: dict[Buffer, None] = {}
+    for node in walk(kernel.stmt):
+        match node:
+            case Store(buffer, _, _) | Load(buffer, _):
+                found[buffer] = None
+            case Accumulate(_, buffers, _, _):
+                found.update(dict.fromkeys(buffers))
+            case _:
+                pass
+    return list(found)
+
+
+def _dims(kernel: Kernel) -> list[Dim]:
+    """The symbolic sizes that the text of a kernel may need."""
+    found: dict[Dim, None] = {}
+    exprs = [kernel.stmt, *(s for b in _buffers(kernel) for s in b.shape)]
+    for root in exprs:
+        for node in walk(root):
+            if isinstance(node, Dim):
+                found[node] = None
+    return list(found)
+
+
+def _bytes(buffer: Buffer) -> int:
+    total = buffer.dtype.bytes
+    for size in buffer.shape:
+        value = const_int(size)
+        if value is None:
+            raise CompileError(
+                f"shared buffer {buffer.name}[{', '.join(map(show, buffer.shape))}]: its size "
+                "must be constant; tile the loops that fill it"
+            )
+        total *= value
+    return total
+
+
+def _reference(place: Place, offset: int) -> str:
+    """A name for a part of dynamic shared memory, of the buffer's array type."""
+    sizes = "".join(f"[{const_int(s)}]" for s in place.buffer.shape)
+    ctype, name = place.ctype, place.name
+    at = f"smem + {offset}" if offset else "smem"
+    return f"{ctype} (&{name}){sizes} = *reinterpret_cast<{ctype} (*){sizes}>({at});"

@@ -1,0 +1,114 @@
+"""The small device functions that kernels use, each emitted only where it is used.
+
+No header is included: NVRTC's packages bring none. Conversions of float16 and bfloat16 are PTX.
+"""
+
+from __future__ import annotations
+
+import re
+
+_F = "__device__ __forceinline__"
+
+# In the order in which they are emitted: later ones may use earlier ones.
+HELPERS: dict[str, str] = {
+    "minimum": f"""// The lesser value; NaN where either is.
+template <typename T> {_F} T minimum(T a, T b) {{
+  return a < b || a != a ? a : b;
+}}""",
+    "maximum": f"""// The greater value; NaN where either is.
+template <typename T> {_F} T maximum(T a, T b) {{
+  return a > b || a != a ? a : b;
+}}""",
+    "floor_div": f"""// a / b rounded toward minus infinity; 0 where b is 0.
+template <typename T> {_F} T floor_div(T a, T b) {{
+  if (b == 0) return 0;
+  if (T(-1) < T(0) && b == T(-1)) return T(-(unsigned long long)a);
+  const T q = a / b, r = a % b;
+  return r != 0 && (r < 0) != (b < 0) ? q - 1 : q;
+}}""",
+    "floor_mod": f"""// a - b * floor(a / b), which has the sign of b; 0 where b is 0.
+template <typename T> {_F} T floor_mod(T a, T b) {{
+  if (b == 0 || (T(-1) < T(0) && b == T(-1))) return 0;
+  const T r = a % b;
+  return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}}""",
+    "shift_left": f"""// a << b; 0 where b is no bit's number.
+template <typename T> {_F} T shift_left(T a, T b) {{
+  return b < 0 || b >= T(8 * sizeof(T)) ? T(0) : T((unsigned long long)a << b);
+}}""",
+    "shift_right": f"""// a >> b; all bits are shifted out where b is no bit's number.
+template <typename T> {_F} T shift_right(T a, T b) {{
+  return b < 0 || b >= T(8 * sizeof(T)) ? T(a < 0 ? -1 : 0) : T(a >> b);
+}}""",
+    "wrapping_add": f"""// a + b modulo 2^32 or 2^64: what C leaves undefined for signed integers.
+{_F} int wrapping_add(int a, int b) {{ return (int)((unsigned)a + (unsigned)b); }}
+{_F} long long wrapping_add(long long a, long long b) {{
+  return (long long)((unsigned long long)a + (unsigned long long)b);
+}}""",
+    "wrapping_sub": f"""// a - b modulo 2^32 or 2^64.
+{_F} int wrapping_sub(int a, int b) {{ return (int)((unsigned)a - (unsigned)b); }}
+{_F} long long wrapping_sub(long long a, long long b) {{
+  return (long long)((unsigned long long)a - (unsigned long long)b);
+}}""",
+    "wrapping_mul": f"""// a * b modulo 2^32 or 2^64.
+{_F} int wrapping_mul(int a, int b) {{ return (int)((unsigned)a * (unsigned)b); }}
+{_F} long long wrapping_mul(long long a, long long b) {{
+  return (long long)((unsigned long long)a * (unsigned long long)b);
+}}""",
+    "half_to_float": f"""// The float16 of these bits.
+{_F} float half_to_float(unsigned short h) {{
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+  return f;
+}}""",
+    "float_to_half": f"""// The bits of the nearest float16.
+{_F} unsigned short float_to_half(float f) {{
+  unsigned short h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+  return h;
+}}""",
+    "double_to_half": f"""// The bits of the nearest float16, rounded once.
+{_F} unsigned short double_to_half(double f) {{
+  unsigned short h;
+  asm("cvt.rn.f16.f64 %0, %1;" : "=h"(h) : "d"(f));
+  return h;
+}}""",
+    "bfloat_to_float": f"""// The bfloat16 of these bits.
+{_F} float bfloat_to_float(unsigned short b) {{
+  return __uint_as_float((unsigned)b << 16);
+}}""",
+    "float_to_bfloat": f"""// The bits of the nearest bfloat16, ties to even; NaN stays NaN.
+{_F} unsigned short float_to_bfloat(float f) {{
+  const unsigned bits = __float_as_uint(f);
+  const unsigned rounded = (bits + (bits >> 16 & 1u) + 0x7fffu) >> 16;
+  return (unsigned short)(f != f ? bits >> 16 | 0x40u : rounded);
+}}""",
+    "round_half": f"""// The nearest float16, as a float.
+{_F} float round_half(float f) {{ return half_to_float(float_to_half(f)); }}""",
+    "round_bfloat": f"""// The nearest bfloat16, as a float.
+{_F} float round_bfloat(float f) {{ return bfloat_to_float(float_to_bfloat(f)); }}""",
+    "sign": f"""// -1, 0 or 1; zeros and NaN are themselves.
+template <typename T> {_F} T sign(T a) {{ return a > T(0) ? T(1) : a < T(0) ? T(-1) : a; }}""",
+    "magnitude": f"""// The absolute value; the least integer wraps to itself.
+template <typename T> {_F} T magnitude(T a) {{
+  return a < 0 ? T(-(unsigned long long)a) : a;
+}}""",
+    "fail": f"""// Report that check `number` failed; true if it is the first that did.
+{_F} bool fail(int* status, int number) {{
+  return atomicCAS(status, 0, number + 1) == 0;
+}}""",
+}
+
+_CALL = re.compile(r"\b([a-z_]+)(?:<[a-z ]+>)?\(")
+
+
+def helper_texts(source: str) -> list[str]:
+    """The texts of the helpers that `source` calls, and of those that they call."""
+    used: set[str] = set()
+    code = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
+    texts = ["\n".join(code)]
+    while texts:
+        new = {name for name in _CALL.findall(texts.pop()) if name in HELPERS} - used
+        used |= new
+        texts += [HELPERS[name] for name in new]
+    return [text for name, text in HELPERS.items() if name in used]
