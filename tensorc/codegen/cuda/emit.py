@@ -85,7 +85,7 @@ class KernelEmitter:
             align: what each global buffer's address is a multiple of.
             checks: the numbers of the program's checks.
             target: what for.
-            stops: it must do nothing after a failed check of an earlier kernel.
+            stops: it must do nothing after a failed check, of this call or an earlier one.
             overlaps: whether two buffers share memory at different times.
         """
         self.overlaps = overlaps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda.emit import KernelEmitter, KernelText
 from tensorc.codegen.cuda.helpers import helper_texts
-from tensorc.codegen.cuda.kernel import Kernel, grid_size, has_check, is_kernel, make_kernel
+from tensorc.codegen.cuda.kernel import Kernel, grid_size, is_kernel, make_kernel
 from tensorc.codegen.cuda.names import Names, identifier
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Expr, const_int
@@ -126,7 +126,8 @@ class _Emitter:
         self.names = Names()
         self.texts: list[KernelText] = []
         self.launches: list[Launch] = []
-        self.stops = False
+        # Calls are queued behind each other: nothing may run after a failed check of an earlier one.
+        self.stops = bool(checks)
         self.params = {p.buffer: i for i, p in enumerate(program.params)}
         self.temps = {b: i for i, b in enumerate(layout.slots)}
         self.dims = {d: i for i, d in enumerate(program.dims)}
@@ -145,7 +146,6 @@ class _Emitter:
         text = emitter.emit(drop)
         self.texts.append(text)
         self.launches.append(self._launch(kernel, text))
-        self.stops = self.stops or has_check(kernel.stmt)
 
     def _launch(self, kernel: Kernel, text: KernelText) -> Launch:
         args = [self._arg(b) for b in text.buffers]
