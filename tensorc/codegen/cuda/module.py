@@ -126,7 +126,7 @@ class _Emitter:
         self.names = Names()
         self.texts: list[KernelText] = []
         self.launches: list[Launch] = []
-        # Calls are queued behind each other: nothing may run after a failed check of an earlier one.
+        # Calls are queued: nothing may run after a failed check of an earlier one.
         self.stops = bool(checks)
         self.params = {p.buffer: i for i, p in enumerate(program.params)}
         self.temps = {b: i for i, b in enumerate(layout.slots)}
