@@ -71,7 +71,9 @@ def _row_operand(s: Schedule, product: Product) -> Buffer | None:
 def _by_rows(use: Load, product: Product) -> bool:
     """Whether the loops outside of the row are the first indices, and the row the next."""
     outer = product.spatial[: product.spatial.index(product.rows) + 1]
-    return [x.var for x in outer] == list(use.indices[: len(outer)])
+    if len(use.indices) < len(outer):
+        return False
+    return all(x.var is i for x, i in zip(outer, use.indices, strict=False))
 
 
 def _batch(product: Product) -> int:
