@@ -14,7 +14,14 @@ from tensorc.ir.expr import Expr, const_int
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Allocate, Block, Check, If, Program, Stmt, block
 from tensorc.ir.walk import loads, walk_stmts
-from tensorc_runtime.cuda.plan import ARENA_ALIGNMENT, CudaPlan, KernelArg, Launch, Temp
+from tensorc_runtime.cuda.plan import (
+    ARENA_ALIGNMENT,
+    PARAM_ALIGNMENT,
+    CudaPlan,
+    KernelArg,
+    Launch,
+    Temp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +31,6 @@ if TYPE_CHECKING:
     from tensorc.lower.memory import WorkspaceLayout
     from tensorc.target import Target
     from tensorc_runtime.sizes import Size
-
-PARAM_ALIGNMENT = 16  # Bytes: arrays come from allocators that give at least this much.
 
 
 @dataclass(frozen=True, slots=True)
