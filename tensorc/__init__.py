@@ -89,6 +89,11 @@ from tensorc.te.reduce import (
     reducer,
     sum,
 )
+from tensorc.te.scan import (
+    cumprod,
+    cumsum,
+    scan,
+)
 from tensorc.te.tensor import (
     Tensor,
     compute,
@@ -107,8 +112,18 @@ if TYPE_CHECKING:
     from tensorc.autodiff.check import (
         check_grad,
     )
+    from tensorc.autodiff.forward import (
+        jvp,
+    )
     from tensorc.autodiff.grad import (
         grad,
+        vjp,
+    )
+    from tensorc.autodiff.jacobian import (
+        hessian,
+        hvp,
+        jacfwd,
+        jacrev,
     )
     from tensorc.driver import (
         CompiledFunction,
@@ -141,7 +156,13 @@ _MODULES = {
 }
 _HOMES = {
     "check_grad": "tensorc.autodiff.check",
+    "jvp": "tensorc.autodiff.forward",
     "grad": "tensorc.autodiff.grad",
+    "vjp": "tensorc.autodiff.grad",
+    "hessian": "tensorc.autodiff.jacobian",
+    "hvp": "tensorc.autodiff.jacobian",
+    "jacfwd": "tensorc.autodiff.jacobian",
+    "jacrev": "tensorc.autodiff.jacobian",
     "CompiledFunction": "tensorc.driver",
     "compile": "tensorc.driver",
     "parse": "tensorc.ir.parser",
@@ -185,6 +206,8 @@ __all__ = [
     "computes",
     "cos",
     "cuda",
+    "cumprod",
+    "cumsum",
     "data",
     "dim",
     "erf",
@@ -196,6 +219,8 @@ __all__ = [
     "float64",
     "floor",
     "grad",
+    "hessian",
+    "hvp",
     "int8",
     "int16",
     "int32",
@@ -203,6 +228,9 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "jacfwd",
+    "jacrev",
+    "jvp",
     "log",
     "log1p",
     "log2",
@@ -223,6 +251,7 @@ __all__ = [
     "reducer",
     "round",
     "rsqrt",
+    "scan",
     "show",
     "sigmoid",
     "sign",
@@ -233,6 +262,7 @@ __all__ = [
     "tanh",
     "trunc",
     "uint8",
+    "vjp",
     "where",
 ]
 

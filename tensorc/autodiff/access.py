@@ -16,12 +16,15 @@ and the points are found by solving `g(x) == p` for the axes, one dimension afte
     A[idx[i]]          i stays                          a sum over i, where idx[i] == p
 
 An axis that nothing determines is summed over. A solved one must lie in its range, and what that
-demands is a condition of the sum unless it is provable.
+demands is a condition of the sum unless it is provable. The last row is a search; `te.scatter`
+turns it round when programs are built, so that each point is visited once.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from tensorc.autodiff.forms import (
@@ -36,13 +39,21 @@ from tensorc.autodiff.forms import (
     value_of,
 )
 from tensorc.dtypes import int64
-from tensorc.ir.expr import Binary, BinaryOp, CompareOp, Expr, Var, is_const
+from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Expr, Var, is_const
 from tensorc.te.axis import IterVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 ENDLESS = 1 << 60  # What a symbolic extent counts for where two are compared.
+
+
+class Kind(Enum):
+    """How the cotangent of what an access reads is found."""
+
+    GATHER = "gather"
+    STRIDED = "strided gather"
+    SCATTER = "scatter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +64,52 @@ class Inverse:
         axes: what to sum over.
         values: every axis of the definition in terms of the element's indices and `axes`.
         conds: what must hold at a point; conditions without loads come first.
+        searched: the conditions that no axis could be solved from, for which points are searched.
+        strides: by variable, what its remainder decides: which iterations reach an element.
+        divides: whether division or a remainder stands in the solution.
     """
 
     axes: tuple[IterVar, ...]
     values: Mapping[Var, Form]
     conds: tuple[Expr, ...]
+    searched: tuple[Expr, ...] = ()
+    strides: Mapping[Var, int] = field(default_factory=dict)
+    divides: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What the solution is."""
+        if self.searched:
+            return Kind.SCATTER
+        return Kind.STRIDED if self.divides else Kind.GATHER
 
 
 def invert(
-    forms: Forms, indices: Sequence[Expr], points: Sequence[IterVar], axes: Sequence[IterVar]
+    forms: Forms,
+    indices: Sequence[Expr],
+    targets: Sequence[Expr],
+    axes: Sequence[IterVar],
+    taken: Iterable[str] = (),
 ) -> Inverse | None:
-    """Solve `indices == points` for `axes`; None where no point can satisfy it.
+    """Solve `indices == targets` for `axes`; None where no point can satisfy it.
 
     Args:
-        forms: knows the ranges of `points`.
+        forms: knows the ranges of the variables in `targets`.
         indices: of the load, over `axes`.
-        points: the axes of the cotangent.
+        targets: the element: the axes of the cotangent, or forms of them.
         axes: the spatial axes of the definition and those it reduces over.
+        taken: names that no axis to sum over may have.
     """
     if any(is_const(axis.extent, 0) for axis in axes):
         return None
     solver = _Solver(forms)
     for axis in axes:
         solver.declare(axis, forms.of(axis.start), forms.of(axis.extent), is_range=True)
-    for index, point in zip(indices, points, strict=True):
-        solver.require(minus(forms.of(index), forms.of(point)))
+    for index, target in zip(indices, targets, strict=True):
+        solver.require(minus(forms.of(index), forms.of(target)))
     solver.settle_single_points()
     solver.run()
-    return solver.result({p.name for p in points})
+    return solver.result(set(taken))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +149,8 @@ class _Solver:
     values: dict[Var, Form] = field(default_factory=dict)
     conds: list[tuple[CompareOp, Form]] = field(default_factory=list)  # Compared with 0.
     parts: list[tuple[Form, Form, Form, Form]] = field(default_factory=list)
+    strides: dict[Var, int] = field(default_factory=dict)
+    divides: bool = False
 
     def declare(self, var: IterVar, low: Form, count: Form, *, is_range: bool) -> Form:
         self.unknowns[var] = _Unknown(var, low, count, is_range)
@@ -162,6 +193,7 @@ class _Solver:
         q = self.declare(_variable("q"), low, count, is_range=False)
         t = self.declare(_variable("t"), {}, c, is_range=True)
         self.parts.append((x, c, q, t))
+        self.divides = True
         self.equations.append(minus(x, plus(times(c, q), t)))
         return q, t
 
@@ -258,6 +290,7 @@ class _Solver:
         if sign < 0:
             total, sign = times(total, -1), -sign
         if sign > 1:
+            self.steps_by(total, constant(sign))
             self.conds.append((CompareOp.EQ, self.forms.mod(total, constant(sign))))
             total = self.forms.floordiv(total, constant(sign))
         self.assign(step.unknown, total)
@@ -267,6 +300,7 @@ class _Solver:
         c = step.coefficient
         equation = self.equations.pop(step.equation)
         inside, total = self.sides(equation)
+        self.steps_by(total, c)
         self.conds.append((CompareOp.EQ, self.forms.mod(total, c)))
         quotient, rest = divide(inside, c)
         assert not rest, "the factor divides every unknown's"
@@ -290,16 +324,33 @@ class _Solver:
         quotient, rest = divide(minus(inside, self.forms.of(w.var)), c)
         assert not rest, "the factor divides every other unknown's"
         x = minus(total, w.low)
+        self.steps_by(x, c)
+        first = self.forms.mod(x, c)
         steps = self.class_size(w, c)
         assert steps is not None, "only a short class is stepped through"
+        known, count, by = value_of(first), value_of(w.count), value_of(c)
+        exact = not (known is None or count is None or by is None)
+        if known is not None and count is not None and by is not None:
+            steps = max(0, -(-(count - known) // by))
         t: Form = {}
         if steps > 1:
             t = self.declare(_variable(w.var.name), {}, constant(steps), is_range=True)
         self.equations.append(minus(plus(quotient, t), self.forms.floordiv(x, c)))
-        offset = plus(times(c, t), self.forms.mod(x, c))
-        if minus(w.count, times(c, constant(steps))):  # The last step may leave the axis.
+        offset = plus(times(c, t), first)
+        if not steps or (not exact and minus(w.count, times(c, constant(steps)))):
+            # The last step may leave the axis; without a step, the first one does.
             self.conds.append((CompareOp.LT, minus(offset, w.count)))
         self.take(w, plus(w.low, offset))
+
+    def steps_by(self, total: Form, c: Form) -> None:
+        """Note that the remainder of `total`, divided by `c`, decides; that of one variable."""
+        self.divides = self.divides or value_of(self.forms.mod(total, c)) is None
+        step = value_of(c)
+        used = self.forms.uses(total)
+        if step is None or len(used) != 1 or not isinstance(used[0], Var) or self.open(total):
+            return
+        if value_of(self.forms.coefficient(total, used[0]) or {}) in (1, -1):
+            self.strides[used[0]] = math.lcm(step, self.strides.get(used[0], 1))
 
     def assign(self, unknown: _Unknown, value: Form) -> None:
         """Solve for an unknown, and demand that `value` lies in its range."""
@@ -332,14 +383,32 @@ class _Solver:
             self.values[u.var] = self.forms.of(axis)
             self.replace({u.var: self.forms.of(axis)})
         conds: dict[Expr, None] = {}
+        searched: list[Expr] = []
         equal = [(CompareOp.EQ, e) for e in self.equations]
-        for op, form in (*self.conds, *equal):
+        for number, (op, form) in enumerate((*self.conds, *equal)):
             cond = self.forms.compare(op, form)
             if cond is False:
                 return None
             if not isinstance(cond, bool):
+                if number >= len(self.conds) and self.forms.variables(form) & set(axes):
+                    alone = self.alone(form)
+                    cond = cond if alone is None else alone
+                    searched.append(cond)
                 conds[cond] = None
-        return Inverse(tuple(axes), self.values, tuple(conds))
+        divides = self.divides and not searched
+        found = tuple(conds), tuple(searched), self.strides, divides
+        return Inverse(tuple(axes), self.values, *found)
+
+    def alone(self, form: Form) -> Expr | None:
+        """`form == 0` with a variable of the element alone on the right."""
+        for atom in self.forms.uses(form):
+            slope = self.forms.coefficient(form, atom) if isinstance(atom, Var) else None
+            sign = value_of(slope) if slope is not None else None
+            if not isinstance(atom, IterVar) or atom.reduce or sign not in (1, -1):
+                continue
+            rest = plus(times(form, -sign), self.forms.of(atom))
+            return self.forms.intern(Compare(CompareOp.EQ, self.forms.expr(rest), atom))
+        return None
 
 
 def _variable(name: str) -> IterVar:

@@ -11,21 +11,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.autodiff.arith import both
+from tensorc.autodiff.folds import as_recurrence
 from tensorc.autodiff.intern import Interner, expand_lets
 from tensorc.autodiff.sweep import Guard, holds
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Dim, Expr, Load, Reduce, Select, Var, Where
-from tensorc.ir.printer import show
+from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.walk import children, free_vars, substitute, with_children
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import Context, leaves_unless_guarded
+from tensorc.te.scan import Scan
 from tensorc.te.tensor import Compute, Tensor, define
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tensorc.ir.stmt import Node
+
+
+# Reducers whose derivative has a closed form; a fold by any other is a recurrence.
+CLOSED = ("sum", "max", "min", "argmax", "argmin")
 
 
 class Flattener:
@@ -46,9 +52,12 @@ class Flattener:
         if not isinstance(tensor.op, Compute):
             return None
         if tensor not in self._bodies:
-            body = expand_lets(tensor.body)
+            body = expand_lets(_definition(tensor.op, tensor.component))
             if isinstance(body, Reduce):
                 flat: Expr = self._reduce(body, tensor, ())
+                assert isinstance(flat, Reduce), "a flat reduction stays one"
+                if flat.dtype.is_float and builtin_name(flat.reducer) not in CLOSED:
+                    flat = as_recurrence(tensor, flat)
             else:
                 flat = self._scalar(body, tensor, ())
             self._bodies[tensor] = self.intern(flat)
@@ -121,6 +130,13 @@ class Flattener:
             self._hoisted[key] = define(axes, (body,), default_name=name)[0]
         index = tuple(v if v.start is ZERO else v - v.start for v in outer)
         return Load(self._hoisted[key], index, loc=node.loc)
+
+
+def _definition(op: Compute, component: int) -> Expr:
+    """The body of a component; of a recurrence, one that reads the element before."""
+    if isinstance(op, Scan):
+        return op.unrolled((op.bodies[component],), op.inits, op.tensors)[0]
+    return op.bodies[component]
 
 
 def fresh_reduce_axes(node: Reduce) -> Reduce:

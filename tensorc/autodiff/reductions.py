@@ -1,47 +1,40 @@
-"""Closed forms for the derivative of each built-in reducer.
+"""Closed forms for the derivative of the built-in reducers.
 
 With y = fold of v over the axes, and g the cotangent of y, the cotangent of v at a point is
 
     sum       g
-    prod      g times the product of all the other factors, folded anew for each point: n times
-              the work of the product, and right to any order where factors are 0.
-    max, min  g / count where v == y, with count the number of points where that holds: ties share
-              equally, as in JAX. Nothing where y is NaN.
+    max, min  what the caller chose for ties: "split", the default, g / count where v == y, with
+              count the number of points where that holds, as in JAX; "all", g at each of them;
+              "first", g at the first of them in the order of the axes, as in torch's pooling.
+              Nothing where y is NaN, but for "first", where the first NaN has it.
     argmax    (the value beside the index) g at the index: the first of equals has it all.
 
-`all`, `any` and indices have no gradient.
+A product and the reducers of users are recurrences here (`folds`). `all`, `any` and indices have
+no gradient. The tangent of y is the sum of those of v with the same factors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
-from tensorc.autodiff.arith import div, mul, where
-from tensorc.autodiff.flatten import fresh_reduce_axes, reduce_axes
-from tensorc.autodiff.sweep import Guard, Term
+from tensorc.autodiff.arith import div, where, zero
+from tensorc.autodiff.flatten import fresh_reduce_axes
+from tensorc.autodiff.sweep import Guard, Term, guarded
 from tensorc.dtypes import int64
-from tensorc.errors import GradientError
-from tensorc.ir.expr import (
-    Binary,
-    BinaryOp,
-    Compare,
-    CompareOp,
-    Const,
-    Expr,
-    Load,
-    Reduce,
-    is_const,
-)
-from tensorc.ir.printer import builtin_name, show
+from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Load, Reduce
+from tensorc.ir.printer import builtin_name
 from tensorc.ir.reducers import builtin
 from tensorc.ir.walk import substitute
 from tensorc.te.axis import IterVar
 from tensorc.te.tensor import Compute, Tensor, define
 
-Find = Callable[[Compute, int], Tensor | None]
+Find: TypeAlias = Callable[[Compute, int], Tensor | None]
+Ties: TypeAlias = Literal["first", "split", "all"]
+TIES = ("first", "split", "all")
 
 
-def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find) -> tuple[Expr, Term]:
+def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find, ties: Ties) -> tuple[Expr, Term]:
     """The folded expression of `body`, the definition of `tensor`, and its cotangent.
 
     Args:
@@ -49,53 +42,65 @@ def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find) -> tuple[Expr, Te
         body: flat.
         g: an expression over the axes of `tensor`.
         find: gives the tensor of another component of a definition, if the graph has it.
-
-    Raises:
-        GradientError: a reducer of the user's own.
+        ties: who gets the gradient of a maximum that several points reach.
     """
     guards: tuple[Guard, ...] = () if body.where is None else ((body.where, True),)
+    v = body.values[body.index]
+    chosen, count = _chosen(tensor, body, find, ties)
+    if count is not None:
+        g = div(g, count.astype(g.dtype))
+    return v, Term(guards if chosen is None else (*guards, (chosen, True)), g)
+
+
+def tangent(tensor: Tensor, body: Reduce, value: Expr, find: Find, ties: Ties) -> Expr:
+    """The tangent of `tensor`, whose definition is `body`; `value` is that of what is folded."""
+    chosen, count = _chosen(tensor, body, find, ties)
+    if chosen is not None:
+        value = guarded(((chosen, True),), value)
+    if isinstance(value, Const) and not value.value:
+        return zero(value.dtype)
+    total = Reduce(builtin("sum", value.dtype), body.axes, (value,), body.where, loc=body.loc)
+    return total if count is None else div(total, count.astype(value.dtype))
+
+
+def _chosen(
+    tensor: Tensor, body: Reduce, find: Find, ties: Ties
+) -> tuple[Expr | None, Expr | None]:
+    """The points of a fold that its result moves with, and how many share it; None for all."""
     y, v = Load(tensor, tensor.axes), body.values[body.index]
-    match builtin_name(body.reducer):
+    name = builtin_name(body.reducer)
+    match name:
         case "sum":
-            return v, Term(guards, g)
-        case "prod":
-            return v, Term(guards, mul(g, _others(tensor, body)))
+            return None, None
         case "max" | "min":
+            if ties == "first":
+                place = _place(body)
+                first = _like(tensor, _first(body, place, f"arg{name}"), "first")
+                return Compare(CompareOp.EQ, place, Load(first, tensor.axes)), None
             is_best = Compare(CompareOp.EQ, v, y)
-            ties = _count(tensor, body, is_best, "ties")
-            share = div(g, Load(ties, tensor.axes).astype(g.dtype))
-            return v, Term((*guards, (is_best, True)), share)
+            if ties == "all":
+                return is_best, None
+            return is_best, Load(_count(tensor, body, is_best, "ties"), tensor.axes)
         case "argmax" | "argmin":
-            position = Compare(CompareOp.EQ, body.values[1], _index(tensor, body, find))
-            return v, Term((*guards, (position, True)), g)
+            return Compare(CompareOp.EQ, body.values[1], _index(tensor, body, find)), None
         case _:
-            raise GradientError(
-                f"{tensor.name}: the reducer {body.reducer.name} in {show(body)} has no derivative "
-                "rule; write it with sum, prod, max or min, or wrap it in stop_gradient"
-            )
+            raise AssertionError(f"{body.reducer.name} has no closed form")
 
 
-def _others(tensor: Tensor, body: Reduce) -> Expr:
-    """The product of all factors but the one at the axes of `body`."""
-    own = tuple(IterVar(a.name, int64, a.start, a.extent) for a in tensor.axes)
-    reduced_axes = reduce_axes(body)
-    here = tuple(IterVar(a.name, int64, Const(0, int64), a.extent) for a in reduced_axes)
-    rest = fresh_reduce_axes(body)
-    elsewhere: Expr | None = None
-    for other, mine, axis in zip(rest.axes, here, reduced_axes, strict=True):
-        differs = Compare(CompareOp.NE, other, _shifted(mine, axis))
-        elsewhere = differs if elsewhere is None else Binary(BinaryOp.OR, elsewhere, differs)
-    assert elsewhere is not None, "a reduction has an axis"
-    cond = elsewhere if rest.where is None else Binary(BinaryOp.AND, elsewhere, rest.where)
-    fold = Reduce(rest.reducer, rest.axes, rest.values, cond, loc=body.loc)
-    renamed = substitute(fold, dict(zip(tensor.axes, own, strict=True)))
-    others = define((*own, *here), (renamed,), default_name=f"{tensor.name}.others")[0]
-    starts = tuple(a if is_const(a.start, 0) else a - a.start for a in reduced_axes)
-    return Load(others, (*tensor.axes, *starts))
+def _place(body: Reduce) -> Expr:
+    """The number of a point in the order of the axes."""
+    place: Expr | None = None
+    for axis in body.axes:
+        assert isinstance(axis, IterVar), "a tensor-level reduction runs over axes"
+        place = axis if place is None else place * axis.extent + axis
+    assert place is not None, "a reduction has an axis"
+    return place
 
 
-def _shifted(mine: Expr, axis: IterVar) -> Expr:
-    return mine if is_const(axis.start, 0) else mine + axis.start
+def _first(body: Reduce, place: Expr, name: str) -> Reduce:
+    values = (body.values[0], place)
+    reducer = builtin(name, body.values[0].dtype)
+    return Reduce(reducer, body.axes, values, body.where, 1, loc=body.loc)
 
 
 def _count(tensor: Tensor, body: Reduce, cond: Expr, label: str) -> Tensor:

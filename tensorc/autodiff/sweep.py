@@ -1,4 +1,4 @@
-"""Reverse accumulation inside one scalar body: from its cotangent to those of its loads.
+"""Derivatives inside one scalar body: from its cotangent to those of its loads, and forward.
 
 A cotangent is carried as a term, a value beside the conditions on the path to it. The conditions
 are put around the whole contribution at the end, so what stands in a side that was not taken is
@@ -34,7 +34,7 @@ from tensorc.ir.printer import show
 from tensorc.ir.walk import children
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Guard: TypeAlias = tuple[Expr, bool]
 
@@ -76,11 +76,7 @@ def pull(
         if isinstance(node, Load):
             found.append((node, term))
             continue
-        if isinstance(node, Call) and node.name in REFUSED:
-            raise GradientError(
-                f"{name}: {show(node)} has no derivative: {node.name} reads bits; where zero "
-                "is meant, wrap it in stop_gradient"
-            )
+        _refuse(node, name)
         for child, value in _pullback(node, term.value, result if node is root else node):
             if child in active and value is not None:
                 new = _split(term.guards, value)
@@ -88,6 +84,67 @@ def pull(
                 terms[child] = new if old is None else merge(old, new)
     found.reverse()
     return found
+
+
+def push(
+    root: Expr,
+    tangent_of: Callable[[Load], Expr | None],
+    result: Expr,
+    is_active: Callable[[Load], bool],
+    name: str,
+) -> Expr | None:
+    """The tangent of `root`, given those of its loads; None for zero.
+
+    The rules' cotangents are linear in the cotangent of the result, and an operand's is that of the
+    result times a number. So a tangent in place of the cotangent is multiplied by that number too.
+
+    Args:
+        root: as in `pull`.
+        tangent_of: the tangent of an active load, None for zero.
+        result: the value of `root`, for rules that use it.
+        is_active: whether a load depends on what is differentiated for.
+        name: of the tensor that `root` defines, for messages.
+
+    Raises:
+        GradientError: an active load passes through an operation without a derivative.
+    """
+    tangents: dict[Expr, Expr] = {}
+    for node in _active_nodes(root, is_active):
+        if isinstance(node, Load):
+            new = tangent_of(node)
+        else:
+            _refuse(node, name)
+            new = _tangent(node, tangents, result if node is root else node)
+        if new is not None:
+            tangents[node] = new
+    return tangents.get(root)
+
+
+def _tangent(node: Expr, tangents: Mapping[Expr, Expr], value: Expr) -> Expr | None:
+    """The tangent of `node`, whose value is `value`, from those of its operands."""
+    match node:
+        case Cast(x, dtype):
+            return cast(tangents[x], dtype) if x in tangents else None
+        case Select(cond, a, b) | Where(cond, a, b):
+            nothing = zero(node.dtype)
+            yes, no = tangents.get(a, nothing), tangents.get(b, nothing)
+            return None if yes is nothing and no is nothing else where(cond, yes, no)
+        case _:
+            total: Expr | None = None
+            operands: tuple[Expr, ...] = children(node)  # type: ignore[assignment]
+            for operand in dict.fromkeys(x for x in operands if x in tangents):
+                for x, part in _pullback(node, tangents[operand], value):
+                    if x is operand and part is not None:
+                        total = part if total is None else add(total, part)
+            return total
+
+
+def _refuse(node: Expr, name: str) -> None:
+    if isinstance(node, Call) and node.name in REFUSED:
+        raise GradientError(
+            f"{name}: {show(node)} has no derivative: {node.name} reads bits; where zero "
+            "is meant, wrap it in stop_gradient"
+        )
 
 
 def is_differentiable(root: Expr, is_active: Callable[[Load], bool]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Buffer, Const, Expr, Load, Var, all_of, cast, const_int, is_const
-from tensorc.ir.facts import facts, reads, writes
+from tensorc.ir.facts import facts, leaf_loads, reads, writes
 from tensorc.ir.interp import is_fused
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
@@ -211,6 +211,12 @@ def _producer(program: Program, step: str, name: str) -> _Producer:
             if others or isinstance(site.leaf, Check):
                 what = others[0].name if others else "a check"
                 raise ScheduleError(f"{step}: '{name}' is computed together with {what}")
+            if any(x.buffer is allocation.buffer for x in leaf_loads(site.leaf)):
+                raise ScheduleError(
+                    f"{step}: '{name}' is a recurrence, each element made from the one before it: "
+                    "it is computed as a whole, where it stands\n"
+                    f"  {show(site.leaf).strip()}"
+                )
     return _Producer(allocation, home, tuple(writers))
 
 

@@ -41,6 +41,8 @@ from tensorc.te.updates import Plan, plan_updates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from tensorc.te.scatter import Scatter
+
 
 def build(
     outputs: Sequence[Tensor],
@@ -231,12 +233,40 @@ class _Emitter:
         else:
             units = zip(targets, nest.reducer.identity, strict=True)
             start: list[Stmt] = [Store(t, index, unit, loc=loc) for t, unit in units]
-            values_ = tuple(rename(v) for v in nest.values)
-            step: Stmt = Accumulate(nest.reducer, targets, index, values_, loc=loc)
+            if nest.scatter is not None:
+                first = _loops(nest.axes, block(start), variables, rename, loc)
+                return block([first, self._scatter(nest, nest.scatter, variables, rename)])
+            step = self._step(nest, nest.index, nest.values, rename)
             if nest.where is not None:
                 step = If(rename(nest.where), step, loc=loc)
             body = block([*start, _loops(nest.reduce_axes, step, variables, rename, loc)])
         return _loops(nest.axes, body, variables, rename, loc)
+
+    def _scatter(
+        self,
+        nest: Nest,
+        to: Scatter,
+        variables: Mapping[Var, Var],
+        rename: Callable[[Expr], Expr],
+    ) -> Stmt:
+        """The loops of a scatter, its test around those that it does not depend on."""
+        loc, outer, inner = nest.op.loc, to.axes[: to.tested], to.axes[to.tested :]
+        step = self._step(nest, to.index, to.values, rename)
+        test = If(rename(to.where), _loops(inner, step, variables, rename, loc), loc=loc)
+        return _loops(outer, test, variables, rename, loc)
+
+    def _step(
+        self,
+        nest: Nest,
+        index: Iterable[Expr],
+        values: Iterable[Expr],
+        rename: Callable[[Expr], Expr],
+    ) -> Stmt:
+        """One step of a reduction."""
+        assert nest.reducer is not None, "a nest of stores has no steps"
+        targets = tuple(self.buffers[t] for t in nest.targets)
+        indices, folded = tuple(map(rename, index)), tuple(map(rename, values))
+        return Accumulate(nest.reducer, targets, indices, folded, loc=nest.op.loc)
 
     def _variables(self, axes: Iterable[IterVar], exprs: Iterable[Expr]) -> dict[Var, Var]:
         """A loop variable for each axis and each let, named apart from each other and the sizes."""

@@ -58,7 +58,7 @@ def graph_of(wanted: Iterable[Tensor]) -> Graph:
                 graph.readers.setdefault(tensor, [])
             elif tensor not in graph.readers:
                 if op not in inputs:
-                    inputs[op] = op.inputs
+                    inputs[op] = tuple(dict.fromkeys((*op.after, *op.inputs)))
                 stack.append((tensor, True))
                 stack.extend((t, False) for t in reversed(inputs[op]))
     return graph

@@ -3,7 +3,8 @@
     C = compute((m, n), lambda i, j: exp(A[i, j] - sum(B[i, k], axis=k)))
 
 becomes a nest that fills `C.sum`, over i alone since nothing in it depends on j, and one that
-fills C. A body that is exactly a reduction accumulates in its own tensor.
+fills C. A body that is exactly a reduction accumulates in its own tensor. Where the reduction has a
+condition that says which element a point belongs to, the nest goes there at once (`scatter`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from tensorc.ir.expr import (
     Where,
     const_int,
 )
-from tensorc.ir.walk import children, free_vars, walk, with_children
+from tensorc.ir.walk import children, free_vars, substitute, walk, with_children
 from tensorc.te.axis import IterVar, reduce_extents
 from tensorc.te.bounds import Context, lazy_and, leaves_unless_guarded
 from tensorc.te.keys import Keys
+from tensorc.te.scan import Scan, last_of
+from tensorc.te.scatter import Scatter, scatter_of
 from tensorc.te.tensor import Compute, Tensor
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Nest:
         reduce_axes: with a reducer, the loops around the accumulation of `values`.
         where: with a reducer, the condition on the points that count.
         conds: what holds at the points where the results are read.
+        scatter: where each point goes, if that is known without a search.
     """
 
     op: Compute
@@ -56,12 +60,16 @@ class Nest:
     reduce_axes: tuple[IterVar, ...] = ()
     where: Expr | None = None
     conds: tuple[Expr, ...] = ()
+    scatter: Scatter | None = None
 
     @property
     def exprs(self) -> tuple[Expr, ...]:
         """What the nest evaluates, as tensor-level expressions over `axes`."""
         if self.reducer is None:
             return self.values
+        if self.scatter is not None:
+            axes, values, where = self.scatter.axes, self.scatter.values, self.scatter.where
+            return (Reduce(self.reducer, axes, values, where, loc=self.op.loc),)
         return (Reduce(self.reducer, self.reduce_axes, self.values, self.where, loc=self.op.loc),)
 
     @property
@@ -75,8 +83,12 @@ def nests_of(
 ) -> list[Nest]:
     """The nests that compute the components `wanted` of `op`, in order.
 
+    A recurrence computes all of its components, those that nobody wants in temporaries.
+
     `labels` holds the final names of tensors; names of temporaries are drawn from `names`.
     """
+    if isinstance(op, Scan):
+        return _recurrence(op, wanted, labels, names)
     if not any(isinstance(n, Reduce) for c in wanted for n in walk(op.bodies[c])):
         return [_stores(op, wanted, {c: op.bodies[c] for c in wanted})]
     return _Hoister(op, wanted, labels[wanted[min(wanted)]], names).run()
@@ -86,6 +98,33 @@ def _stores(op: Compute, wanted: Mapping[int, Tensor], values: Mapping[int, Expr
     order = sorted(values)
     targets = tuple(wanted[c] for c in order)
     return Nest(op, op.axes, op.axes, targets, tuple(values[c] for c in order))
+
+
+def _recurrence(
+    op: Scan, wanted: Mapping[int, Tensor], labels: Mapping[Tensor, str], names: Names
+) -> list[Nest]:
+    """The nests of a recurrence: what its steps reduce first, then the steps in their order."""
+    label = labels[wanted[min(wanted)]]
+    made: list[Buffer] = [
+        wanted[c] if c in wanted else Buffer(names.fresh(f"{label}.{c}"), t.shape, t.dtype)
+        for c, t in enumerate(op.tensors)
+    ]
+    count = len(op.bodies)
+    plain = Compute(op.axes, (*op.bodies, *op.inits), op.loc)
+    hoister = _Hoister(plain, {}, label, names)
+    context = Context(op.axes)
+    parts = tuple(hoister.visit(e, context, {}) for e in plain.bodies)
+    steps = op.unrolled(parts[:count], parts[count:], made)
+    index: tuple[Expr, ...] = op.axes
+    axes = op.axes
+    if op.reverse:
+        line = op.line
+        turned = IterVar(line.name, line.dtype, line.start, line.extent)
+        back: Expr = last_of(line.extent) - turned
+        axes = tuple(turned if a is line else a for a in op.axes)
+        index = tuple(back if a is line else a for a in op.axes)
+        steps = tuple(substitute(e, {line: back}) for e in steps)
+    return [*hoister.nests, Nest(op, axes, index, tuple(made), steps)]
 
 
 class _Hoister:
@@ -220,8 +259,11 @@ class _Hoister:
             for c, value in enumerate(values)
         )
         index = tuple(_from_zero(a) for a in dims)
+        scatter = scatter_of(dims, index, axes, values, where)
         self.nests.append(
-            Nest(self.op, dims, index, buffers, values, node.reducer, axes, where, at.conds)
+            Nest(
+                self.op, dims, index, buffers, values, node.reducer, axes, where, at.conds, scatter
+            )
         )
         return buffers, dims
 

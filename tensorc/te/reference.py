@@ -18,6 +18,7 @@ from tensorc.ir.interp import evaluator
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.scalars import Scalar
 from tensorc.te.graph import graph_of
+from tensorc.te.scan import Scan
 
 if TYPE_CHECKING:
     from tensorc.te.axis import IterVar
@@ -60,7 +61,12 @@ class _Reference:
             for tensor in graph.placeholders:
                 self._check_feed(tensor)
             for tensor in graph.tensors():
-                self.arrays[tensor] = self._compute(tensor)
+                if tensor in self.arrays:
+                    continue
+                if isinstance(tensor.op, Scan):
+                    self._recur(tensor.op)
+                else:
+                    self.arrays[tensor] = self._compute(tensor)
         return [self.arrays[t] for t in outputs]
 
     def _check_feed(self, tensor: Tensor) -> None:
@@ -82,6 +88,26 @@ class _Reference:
             env.update(zip(tensor.axes, map(np.int64, point), strict=True))
             result[point] = body(env)
         return result
+
+    def _recur(self, op: Scan) -> None:
+        """Compute all tensors of a recurrence, line by line."""
+        shape = tuple(int(self._value(s)) for s in op.tensors[0].shape)
+        for tensor in op.tensors:
+            self.arrays[tensor] = np.empty(shape, tensor.dtype.numpy)
+        bodies = [evaluator(b, self._read, self._fold) for b in op.bodies]
+        inits = [evaluator(i, self._read, self._fold) for i in op.inits]
+        order = range(shape[op.axis])[:: -1 if op.reverse else 1]
+        for point in product(*map(range, (*shape[: op.axis], *shape[op.axis + 1 :]))):
+            env = dict(self.env)
+            states: list[Scalar] = []
+            for t in order:
+                at = (*point[: op.axis], t, *point[op.axis :])
+                env.update(zip(op.axes, map(np.int64, at), strict=True))
+                states = states or [i(env) for i in inits]
+                env.update(zip(op.states, states, strict=True))
+                states = [b(env) for b in bodies]
+                for tensor, value in zip(op.tensors, states, strict=True):
+                    self.arrays[tensor][at] = value
 
     def _read(self, buffer: Buffer, index: tuple[int, ...]) -> Scalar:
         array = self.arrays[buffer]

@@ -29,6 +29,7 @@ from tensorc.ir.expr import (
     Load,
     Loc,
     Reduce,
+    Var,
     as_expr,
     as_shape,
     binary,
@@ -50,6 +51,8 @@ from tensorc.te.reduce import sum as reduce_sum
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tensorc.te.rule import Rule
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placeholder:
@@ -62,12 +65,16 @@ class Placeholder:
 class Compute:
     """The definition of one or more tensors of one shape: an expression each over the axes.
 
-    `tensors` are filled in by `compute`; all of them belong to this one definition.
+    `rule` states the derivative, where it is not the one that follows from the bodies. `again` is
+    the definition that this one computes again, once what stands in `after` is there.
     """
 
     axes: tuple[IterVar, ...]
     bodies: tuple[Expr, ...]
     loc: Loc | None = None
+    rule: Rule | None = field(default=None, kw_only=True)
+    again: Compute | None = field(default=None, kw_only=True)
+    after: tuple[Tensor, ...] = field(default=(), kw_only=True)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -329,7 +336,7 @@ def _compute(
         raise IRError(f"compute: the body must be a function of the indices, got {shorten(body)}")
     axes = tuple(
         IterVar(n, int64, ZERO, size)
-        for n, size in zip(_axis_names(body, sizes), sizes, strict=True)
+        for n, size in zip(axis_names(body, sizes), sizes, strict=True)
     )
     value = body(*axes)
     if isinstance(value, list) or value is None:
@@ -352,13 +359,13 @@ def define(
     if not bodies:
         raise IRError("compute: the body returned an empty tuple")
     try:
-        _check_scope(axes, bodies)
+        check_scope(axes, bodies)
         check_accesses(axes, bodies)
     except RecursionError:
         raise IRError(
             "compute: the body nests its operations too deeply; make a tensor of a part of it"
         ) from None
-    names = _output_names(name, default_name, len(bodies))
+    names = output_names(name, default_name, len(bodies))
     op = Compute(axes, bodies, caller_loc())
     shape = tuple(axis.extent for axis in axes)
     return tuple(
@@ -367,7 +374,8 @@ def define(
     )
 
 
-def _output_names(name: str | Sequence[str] | None, default: str, count: int) -> list[str]:
+def output_names(name: str | Sequence[str] | None, default: str, count: int) -> list[str]:
+    """The names of the outputs of one definition, given or made."""
     if name is None:
         return [default] if count == 1 else [f"{default}.{c}" for c in range(count)]
     chosen = [name] if isinstance(name, str) else list(name)
@@ -387,8 +395,9 @@ def _check_name(name: str) -> None:
         raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
 
 
-def _axis_names(body: Callable[..., object], sizes: tuple[Expr, ...]) -> list[str]:
-    params = list(inspect.signature(body).parameters.values())
+def axis_names(body: Callable[..., object], sizes: Sequence[Expr], skip: int = 0) -> list[str]:
+    """The names of the parameters of `body` that are indices of `sizes`, `skip` others in front."""
+    params = list(inspect.signature(body).parameters.values())[skip:]
     if any(p.kind is p.VAR_POSITIONAL for p in params):
         return [f"i{d}" for d in range(len(sizes))]
     names = [p.name for p in params if p.default is p.empty]
@@ -400,7 +409,7 @@ def _axis_names(body: Callable[..., object], sizes: tuple[Expr, ...]) -> list[st
     return names
 
 
-def _check_scope(axes: tuple[IterVar, ...], bodies: tuple[Expr, ...]) -> None:
+def check_scope(axes: Sequence[Var], bodies: tuple[Expr, ...]) -> None:
     """Every variable must be an axis, an enclosing reduction's, a let's, or a size."""
     own = frozenset(axes)  # A set: `in` of a tuple would ask `==` of expressions.
     for body in bodies:

@@ -101,13 +101,23 @@ def test_a_convolution_of_stride_1_sums_over_the_window() -> None:
     )
 
 
-def test_a_stride_steps_through_a_residue_class() -> None:
-    x, w, r = placeholder((20,), name="x"), placeholder((4,), name="w"), reduce_axis(4, "r")
+def test_a_stride_gives_a_dense_sum_for_each_residue_class() -> None:
+    x, w, r = placeholder((20,), name="x"), placeholder((3,), name="w"), reduce_axis(3, "r")
     v = compute((9,), lambda i: te.sum(x[i * 2 + r] * w[r], r), name="V")
+    assert lines(grad(v, [x], cotangent(v))) == [
+        "d.x.0[i0] = sum(dV[i0 - r] * w[r * 2], axis=r, where=i0 >= r and i0 < r + 9)",
+        "d.x.1[i0] = where(i0 < 9, dV[i0] * w[1], 0.0)",
+        "d.x[i0] = where(i0 % 2 == 0, d.x.0[i0 // 2], d.x.1[i0 // 2])",
+    ]
+
+
+def test_a_short_axis_steps_through_a_residue_class_in_one_definition() -> None:
+    x, w, r = placeholder((7,), name="x"), placeholder((4,), name="w"), reduce_axis(4, "r")
+    v = compute((2,), lambda i: te.sum(x[i * 2 + r] * w[r], r), name="V")
     (gradient,) = grad(v, [x], cotangent(v))
     assert line(gradient) == (
         "d.x[i0] = sum(dV[i0 // 2 - r] * w[r * 2 + i0 % 2], axis=r, "
-        "where=i0 // 2 >= r and i0 // 2 < r + 9)"
+        "where=i0 // 2 >= r and i0 // 2 < r + 2)"
     )
     assert isinstance(gradient.body, Reduce)
     assert [str(axis.extent) for axis in reduce_axes(gradient.body)] == ["2"]
@@ -163,7 +173,7 @@ def test_a_gather_by_data_sums_where_the_index_matches() -> None:
     assert_gradients(
         compute((7,), lambda i: b[idx[i]], name="U"),
         [b],
-        "d.b[i0] = sum(where(idx[i] == i0, dU[i], 0.0), axis=i)",
+        "d.b[i0] = sum(dU[i], axis=i, where=idx[i] == i0)",
     )
 
 

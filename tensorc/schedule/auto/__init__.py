@@ -18,7 +18,7 @@ from tensorc.ir.facts import nests, reads
 from tensorc.ir.stmt import Accumulate, Check, Program, Role
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.chains import block_chains
-from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, extent_of, lanes_of
+from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, depends, extent_of, lanes_of
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
@@ -74,7 +74,12 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
             vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
             _around_caches(s, stage)
         return
-    if reads_rows(last):
+    if all(depends(last.leaf.indices, x.var) for x in last.loops):
+        for site in found:  # A scatter: what an iteration adds to may run in lanes.
+            inner = site.loops[-1]
+            if extent_of(inner) > 1:
+                attempt(s, partial(vectors, s, Loop(s, stage, inner.var), lanes_of(site, target)))
+    elif reads_rows(last):
         before = set(s.stages)
         attempt(s, partial(of_everything, s, stage))
         for part in [stage, *(x for x in s.stages if x not in before)]:

@@ -40,6 +40,8 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
     uses = [(x, use) for x in found for use in leaf_loads(x.leaf) if use.buffer is buffer]
     if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not uses:
         return False
+    if any(x is writers[0] for x, _ in uses):
+        return False  # A recurrence.
     cost = cost_of(writers[0].leaf.value)
     if cost == 0:
         return True
