@@ -1,4 +1,4 @@
-"""Batches of arrays, in order or shuffled anew for each epoch."""
+"""Batches of examples, in order or shuffled anew for each epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorc.data.dataset import ArrayDataset, Dataset, equally_long
+from tensorc.data.prefetch import ahead
 from tensorc.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 
 
 class DataLoader:
-    """Batches of `arrays`, whose first axis counts the examples.
+    """Batches of a dataset, or of `arrays`, whose first axis counts the examples.
 
     Each `for` over the loader is one epoch, and yields tuples of fresh C-contiguous arrays, one for
-    each of `arrays`, holding the same `batch_size` examples; the last batch holds what is left,
-    unless `drop_last` leaves it out. With `shuffle`, the order of an epoch follows from `seed` and
-    the number of the epoch alone, so that training can resume: set `epoch` to the one to come.
+    each part of an example, holding the same `batch_size` examples; the last batch holds what is
+    left, unless `drop_last` leaves it out. With `shuffle`, the order of an epoch follows from
+    `seed` and the number of the epoch alone, so that training can resume: set `epoch` to the one to
+    come. What is random about examples, such as transforms, follows from these and the number of
+    the batch. With `prefetch`, a thread makes up to so many batches ahead; they are the same ones.
 
         >>> loader = DataLoader((np.arange(10), np.arange(10) ** 2), batch_size=4)
         >>> [squares.tolist() for numbers, squares in loader]
@@ -32,26 +36,33 @@ class DataLoader:
 
     def __init__(
         self,
-        arrays: Sequence[NDArray[Any]],
+        data: Dataset | Sequence[NDArray[Any]],
         batch_size: int,
         *,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
+        prefetch: int = 0,
     ) -> None:
         """Check the arguments; nothing is copied.
 
         Raises:
             ArgumentError: no arrays, scalars, or arrays that differ in length or hold no example;
                 a batch size below 1, or one that with `drop_last` leaves no batch at all; a
-                negative seed.
+                negative seed or number of batches ahead.
         """
-        self.arrays = _equally_long(arrays)
-        self.examples = len(self.arrays[0])
+        if isinstance(data, Dataset):
+            self.data = data
+        else:
+            self.data = ArrayDataset(equally_long("DataLoader", data))
+        self.examples = len(self.data)
+        if not self.examples:
+            raise ArgumentError(f"DataLoader: {type(self.data).__name__} holds no examples")
         self.batch_size = _integer("batch_size", batch_size, least=1)
         self.shuffle = shuffle
         self.seed = _integer("seed", seed, least=0)
         self.drop_last = drop_last
+        self.prefetch = _integer("prefetch", prefetch, least=0)
         self.epoch = 0
         if not len(self):
             raise ArgumentError(
@@ -67,7 +78,8 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         """Start the next epoch."""
         epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._batches(epoch)
+        batches = self._batches(epoch)
+        return ahead(batches, self.prefetch) if self.prefetch else batches
 
     def _batches(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
         order = np.arange(self.examples)
@@ -75,28 +87,7 @@ class DataLoader:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         for batch in range(len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield tuple(array.take(chosen, axis=0) for array in self.arrays)
-
-
-def _equally_long(arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    if isinstance(arrays, np.ndarray):  # Its rows would pass for the arrays.
-        raise ArgumentError("DataLoader: arrays is one array; give a tuple of arrays, as in (x,)")
-    converted = tuple(np.asarray(array) for array in arrays)
-    if not converted:
-        raise ArgumentError("DataLoader: arrays is empty; give at least one array")
-    for position, array in enumerate(converted):
-        if array.ndim == 0:
-            raise ArgumentError(
-                f"DataLoader: arrays[{position}] is a scalar, without an axis that counts examples"
-            )
-        if len(array) != len(converted[0]):
-            raise ArgumentError(
-                f"DataLoader: arrays[0] holds {len(converted[0])} examples "
-                f"and arrays[{position}] holds {len(array)}; all must hold as many"
-            )
-    if not len(converted[0]):
-        raise ArgumentError("DataLoader: the arrays hold no examples")
-    return converted
+            yield self.data.take(chosen, np.random.default_rng([self.seed, epoch, batch]))
 
 
 def _integer(name: str, value: int, least: int) -> int:

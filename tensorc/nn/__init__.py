@@ -2,8 +2,10 @@
 
 from tensorc.nn import init
 from tensorc.nn.activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tensorc.nn.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from tensorc.nn.conv import AvgPool2d, Conv2d, MaxPool2d
 from tensorc.nn.dropout import Dropout
+from tensorc.nn.fit import History, accuracy, fit
 from tensorc.nn.layers import Embedding, Flatten, Identity, Linear, Residual, Sequential
 from tensorc.nn.loss import (
     BCEWithLogitsLoss,
@@ -33,6 +35,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "History",
     "HuberLoss",
     "Identity",
     "LayerNorm",
@@ -54,8 +57,13 @@ __all__ = [
     "SoftmaxLoss",
     "Step",
     "Tanh",
+    "accuracy",
     "evaluation_step",
+    "fit",
     "inference_step",
     "init",
+    "load_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
     "training_step",
 ]
