@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
@@ -32,15 +33,15 @@ class Shares:
 def shares(extents: Sequence[int], threads: int, lanes: int) -> Shares | None:
     """The cut of a copy of so many elements, or None where its sides do not fit the threads."""
     last = extents[-1] // lanes
-    across = min(last, threads)
-    if last % across or threads % across:
-        return None
-    down = threads // across
     before = extents[-2] if len(extents) > 1 else 1
-    return Shares(lanes, across, min(down, before)) if before % min(down, before) == 0 else None
+    across = min(last, threads)
+    down = min(before, threads // across)
+    whole = last % across == 0 and before % down == 0
+    busy = across * down == threads or across * down * lanes == prod(extents)
+    return Shares(lanes, across, down) if whole and busy else None
 
 
-def check_fetch(step: str, extents: Sequence[Expr], threads: int, lanes: int) -> tuple[int, ...]:
+def check_fetch(extents: Sequence[Expr], threads: int, lanes: int) -> tuple[int, ...]:
     """The extents of a copy's loops as numbers.
 
     Raises:
@@ -49,12 +50,12 @@ def check_fetch(step: str, extents: Sequence[Expr], threads: int, lanes: int) ->
     sizes = [const_int(e) for e in extents]
     if not sizes or any(n is None for n in sizes):
         shown = " x ".join(map(str, extents)) or "no loops"
-        raise ScheduleError(f"{step}: the copy has {shown}, which is no constant size")
+        raise ScheduleError(f"the copy has {shown}, which is no constant size")
     if threads < 1 or lanes < 1:
-        raise ScheduleError(f"{step}: threads and lanes must be at least 1")
+        raise ScheduleError("threads and lanes must be at least 1")
     known = tuple(n or 0 for n in sizes)
     if known[-1] % lanes:
         raise ScheduleError(
-            f"{step}: {lanes} lanes do not divide the {known[-1]} elements of the last loop"
+            f"{lanes} lanes do not divide the {known[-1]} elements of the last loop of the copy"
         )
     return known

@@ -141,7 +141,7 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
     s.cache_write(stage, outer[-1])
     if pad:
-        _relax(s, outer[-1])
+        relax(s, outer[-1])
     _consume(s, stage, product, outer[-1])
     finish_tile(s, outer[-1].var, lanes)
     last = product.reduced[-1]
@@ -281,7 +281,7 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
             made.add(name)
 
 
-def _relax(s: Schedule, around: Loop) -> None:
+def relax(s: Schedule, around: Loop) -> None:
     """Compute lanes beyond the edge too, where only the tile's own storage holds them."""
     path = path_to(s.program.body, around.var)
     assert path is not None, "the tile's loop stands in the program"

@@ -97,15 +97,13 @@ def interpreted(
 def assert_close(
     plain: Program, scheduled: Program, given: Mapping[str, Any] | None = None, rtol: float = 1e-12
 ) -> None:
-    """Both compute the same but for the rounding of sums in another order, threads in any order.
+    """Both compute the same but for the rounding of sums in another order, threads last to first.
 
     In float64 a sum of n numbers of one size errs by n * 1.1e-16 of them: of 10 000 by 1e-12.
     """
     verify(scheduled)
     arrays = random_inputs(plain) | dict(given or {})
     expected = interpreted(plain, arrays)
-    orders: tuple[Literal["forward", "reverse"], ...] = ("forward", "reverse")
-    for order in orders:
-        got = interpreted(scheduled, arrays, order)
-        for name, array in expected.items():
-            np.testing.assert_allclose(got[name], array, rtol=rtol, atol=rtol, err_msg=name)
+    got = interpreted(scheduled, arrays, "reverse")
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, rtol=rtol, atol=rtol, err_msg=name)

@@ -65,9 +65,16 @@ def _chunk(length: int, count: int) -> int:
 
 
 def fold_in_parts(
-    s: Schedule, stage: str, spatial: Sequence[For], reduced: Sequence[For], count: int
+    s: Schedule,
+    stage: str,
+    spatial: Sequence[For],
+    reduced: Sequence[For],
+    count: int,
+    multiple: int = 1,
 ) -> str:
     """Fold `stage` in about `count` parts of its outer reduced loop; their stage.
+
+    The length of a part is a multiple of `multiple`.
 
     Raises:
         ScheduleError: a step is refused.
@@ -79,7 +86,8 @@ def fold_in_parts(
         rest = []
     length = const_int(s.extent(joined))
     assert length is not None, "loops of constant size are cut in parts"
-    part, inner = s.split(joined, _chunk(length, min(count, length)))
+    chunk = -(-_chunk(length, min(count, length)) // multiple) * multiple
+    part, inner = s.split(joined, chunk)
     elements = [Loop(s, stage, x.var) for x in spatial]
     if elements:
         s.reorder(part, *elements, inner, *rest)

@@ -26,7 +26,7 @@ from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import find_loop, sites, stage_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tensorc.ir.expr import Buffer
     from tensorc.schedule.tree import Site
@@ -67,17 +67,14 @@ class Group:
     lanes: int
 
 
-def fuse_rows(s: Schedule, target: Target, is_apart: Callable[[str], bool]) -> None:
-    """Make one kernel of each row reduction and the nests after it that go through its rows.
-
-    `is_apart` names stages that are scheduled on their own.
-    """
+def fuse_rows(s: Schedule, target: Target) -> None:
+    """Make one kernel of each row reduction and the nests after it that go through its rows."""
     for nest in list(nests(s.program.body)):
         stage = _stage(nest)
-        if stage is None or is_apart(stage) or not _stands(s, nest):
+        if stage is None or not _stands(s, nest):
             continue
         assert isinstance(nest, For), "a stage of loops"
-        attempt(s, partial(_kernel, s, nest, stage, target, is_apart))
+        attempt(s, partial(_kernel, s, nest, stage, target))
 
 
 def _stands(s: Schedule, nest: object) -> bool:
@@ -97,9 +94,7 @@ def _stage(nest: object) -> str | None:
     return names[0]
 
 
-def _kernel(
-    s: Schedule, nest: For, stage: str, target: Target, is_apart: Callable[[str], bool]
-) -> None:
+def _kernel(s: Schedule, nest: For, stage: str, target: Target) -> None:
     """One kernel of `nest` and what follows it row by row.
 
     Raises:
@@ -110,7 +105,7 @@ def _kernel(
         return
     for other in list(nests(s.program.body)):
         name = _stage(other)
-        if name is None or name == stage or is_apart(name) or not _stands(s, other):
+        if name is None or name == stage or not _stands(s, other):
             continue
         sums = [x for x in sites(other) if isinstance(x.leaf, Accumulate)]
         if all(is_contiguous(x) for x in sums) and not attempt(s, partial(_join, s, group, name)):
