@@ -453,7 +453,7 @@ class Schedule:
                 with one statement; `lanes` does not divide its last loop; a step is refused.
         """
         self[stage]
-        self.apply(_cooperative_fetch, stage, threads, lanes)
+        self.apply(cooperative_fetch, stage, threads, lanes)
 
     def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:
         """Leave a hint for a backend on a loop: see `parallel.annotate`."""
@@ -668,12 +668,12 @@ def _shown(value: object) -> str:
     return value.name if isinstance(value, Loop | Stage) else " ".join(repr(value).split())
 
 
-def _cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None:
-    step = f"cooperative_fetch({stage}, {threads}, {lanes})"
+def cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None:
+    """The steps of `Schedule.cooperative_fetch`."""
     (*_, site) = stage_sites(s.program, stage)
     nest = own_loops(s.program, site.leaf)
     every = [Loop(s, stage, x.var) for x in nest]
-    sizes = cooperative.check_fetch(step, [x.extent for x in nest], threads, lanes)
+    sizes = cooperative.check_fetch([x.extent for x in nest], threads, lanes)
     cut = cooperative.shares(sizes, threads, lanes)
     vector: list[Loop] = []
     if lanes > 1:
