@@ -44,6 +44,38 @@ program scale(A: in float32[n], B: out float32[n]) dims(n >= 0):
     check(text, n=n, lowered=False)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize("size", [2, 4, 8, 16])
+def test_a_square_with_rows_and_columns_exchanged_is_shuffled(size: int, dtype: str) -> None:
+    text = f"""
+program turn(A: in {dtype}[3, {2 * size}, n], B: out {dtype}[n, {2 * size}]) dims(n >= 0):
+  for io in range(n // {size}):
+    for jo in range(2):
+      for i in unrolled({size}):
+        for j in vectorized({size}):
+          B[io * {size} + i, jo * {size} + j] = A[1, jo * {size} + j, io * {size} + i]
+  for i in range(n % {size}):
+    for j in range({2 * size}):
+      B[n // {size} * {size} + i, j] = A[2, j, i]
+"""
+    kernel = check(text, n=2 * size + 1)
+    shuffled = size * int(dtype[-2:]) >= 128
+    assert (f"load <{size} x " in kernel.text) == shuffled
+
+
+@pytest.mark.parametrize(
+    "source", ["A[j, i // 2]", "A[j, i * 2]", "A[j * 2, 7 - i]", "A[i, i + j]"]
+)
+def test_what_is_no_exchange_of_rows_and_columns_is_copied_as_it_stands(source: str) -> None:
+    text = f"""
+program turn(A: in float32[16, 16], B: out float32[8, 8]):
+  for i in unrolled(8):
+    for j in vectorized(8):
+      B[i, j] = {source}
+"""
+    check(text)
+
+
 @pytest.mark.parametrize("index", ["7 - j", "j * 2", "15 - j * 2", "j // 2", "3", "I[j]"])
 def test_any_access_map_loads_in_a_vector_loop(index: str) -> None:
     text = f"""

@@ -264,3 +264,11 @@ def test_a_softmax_between_two_products_is_computed_by_blocks_of_rows(
 def test_what_is_small_between_two_products_is_stored_whole() -> None:
     inputs, out = attended(2, 96, 100)
     assert len(top_nests(auto_schedule(build([out], inputs), AVX2))) == 3
+
+
+@pytest.mark.parametrize(("rows", "squares"), [(24, True), (20, False)])
+def test_a_transposed_copy_is_made_of_squares(rows: int, squares: bool) -> None:
+    x = tc.placeholder((rows, 16), name="x")
+    s = auto_schedule(build([tc.ops.transpose(x, (1, 0))]), AVX2)
+    assert ("in unrolled(8)" in str(s)) == squares
+    assert_same_results(s.plain, s.program)

@@ -62,10 +62,10 @@ def load(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> Val:
     stride = b.lane_stride(offset)
     if stride == 1:
         needed = None if mask is None or _inside(b, place, offset) else mask
-        return _from_memory(b, _load_vector(b, place, offset, needed), dtype, varying=True)
+        return _from_memory(b, load_vector(b, place, offset, needed), dtype, varying=True)
     if mask is None and stride == -1:
         low = b.uniform_part(offset) + number(1 - b.lanes)
-        return _from_memory(b, _reversed(b, place, _load_vector(b, place, low, None)), dtype, True)
+        return _from_memory(b, _reversed(b, place, load_vector(b, place, low, None)), dtype, True)
     if mask is None and stride is not None:
         return _from_memory(b, _load_apart(b, place, offset, stride), dtype, varying=True)
     return _from_memory(b, _gather(b, place, offset, mask), dtype, varying=True)
@@ -85,7 +85,7 @@ def store(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None)
     elif stride == -1 and mask is None:
         low = b.uniform_part(offset) + number(1 - b.lanes)
         text = _reversed(b, place, _to_memory(b, b.splat(value)))
-        _write_vector(b, place, low, text, None)
+        write_vector(b, place, low, text, None)
     elif stride is not None and mask is None:
         for i in range(b.lanes):
             at = b.uniform_part(offset) + number(stride * i)
@@ -158,7 +158,8 @@ def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
     return _from_memory(b, text, place.buffer.dtype, varying=False)
 
 
-def _load_vector(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
+def load_vector(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
+    """As many neighbours as there are lanes, as memory holds them."""
     type_ = memory_type(place.buffer.dtype)
     vec = b.vector(type_)
     pointer = address(b, place, b.uniform_part(offset))
@@ -216,10 +217,11 @@ def _store(b: Builder, place: Place, offset: Poly, value: Val) -> None:
 
 def _store_vector(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
     text = _to_memory(b, b.splat(value))
-    _write_vector(b, place, b.uniform_part(offset), text, mask)
+    write_vector(b, place, b.uniform_part(offset), text, mask)
 
 
-def _write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | None) -> None:
+def write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | None) -> None:
+    """Write as many neighbours as there are lanes, as memory holds them, from `at` on."""
     type_ = memory_type(place.buffer.dtype)
     vec = b.vector(type_)
     pointer = address(b, place, at)

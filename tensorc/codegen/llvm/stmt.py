@@ -12,9 +12,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm import arith
-from tensorc.codegen.llvm.access import STREAM_ALIGN, Place, can_bypass, load, store
+from tensorc.codegen.llvm.access import (
+    STREAM_ALIGN,
+    Place,
+    can_bypass,
+    load,
+    load_vector,
+    store,
+    write_vector,
+)
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
+from tensorc.codegen.llvm.transpose import square_of, transposed
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
 from tensorc.ir.interp import is_fused
@@ -75,6 +84,8 @@ class StmtEmitter(ExprEmitter):
             start, extent = self.poly(loop.start), self.poly(loop.extent)
         if loop.kind is ForKind.VECTORIZED and not b.lanes:
             self._vector_loop(loop, start, extent)
+        elif loop.kind is ForKind.UNROLLED and self._is_transposed(loop, start):
+            pass
         elif loop.kind in (ForKind.UNROLLED, ForKind.VECTORIZED) and extent.const is not None:
             for i in range(extent.const):
                 self.env[loop.var] = start + number(i)
@@ -85,6 +96,35 @@ class StmtEmitter(ExprEmitter):
             self._around_caches(loop, start, extent)
         else:
             self.serial(loop.var, start, extent, loop.body)
+
+    def _is_transposed(self, loop: For, start: Poly) -> bool:
+        """Emit a square copy with rows and columns exchanged, if `loop` is one: see `transpose`."""
+        b = self.b
+        square = None if b.lanes or self.mask is not None else square_of(loop)
+        if square is None:
+            return False
+        source, target = self.places[square.load.buffer], self.places[square.store.buffer]
+        if any(p.private or p.strides[-1].const != 1 for p in (source, target)):
+            return False
+        with self.statement():
+            first, rows = self.poly(square.lanes.start), []
+        b.lanes = square.size
+        self.env[loop.var] = start
+        for i in range(square.size):
+            self.env[square.lanes.var] = first + number(i)
+            with self.statement():
+                at = self.offset(source, square.load.indices)
+                rows.append(load_vector(b, source, at, None))
+        dtype = source.buffer.dtype
+        columns = transposed(b, rows, memory_type(dtype), dtype.bytes)
+        self.env[square.lanes.var] = first
+        for i, column in enumerate(columns):
+            self.env[loop.var] = start + number(i)
+            with self.statement():
+                at = self.offset(target, square.store.indices)
+                write_vector(b, target, at, column, None)
+        b.lanes = 0
+        return True
 
     def _around_caches(self, loop: For, start: Poly, extent: Poly) -> None:
         """A loop whose vector stores go around the caches, where what it stores to is aligned."""

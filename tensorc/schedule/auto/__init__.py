@@ -14,20 +14,36 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorc.errors import ScheduleError
+from tensorc.ir.expr import Load
 from tensorc.ir.facts import nests, reads
-from tensorc.ir.stmt import Accumulate, Check, Program, Role
+from tensorc.ir.stmt import Accumulate, Check, For, Program, Role, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.chains import block_chains
-from tensorc.schedule.auto.cost import FAR_BYTES, bytes_of, depends, extent_of, lanes_of
+from tensorc.schedule.auto.cost import (
+    FAR_BYTES,
+    bytes_of,
+    depends,
+    extent_of,
+    is_index,
+    lanes_of,
+    stride,
+)
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
 from tensorc.schedule.auto.rows import join_rows
-from tensorc.schedule.auto.steps import attempt, is_scheduled, run_on_threads, vectors
+from tensorc.schedule.auto.steps import (
+    attempt,
+    in_squares,
+    is_scheduled,
+    run_on_threads,
+    vectors,
+)
 from tensorc.schedule.auto.updates import block_updates
 from tensorc.schedule.schedule import Loop, Schedule
-from tensorc.schedule.tree import stage_sites
+from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
     from tensorc.target import Target
@@ -61,6 +77,30 @@ def _around_caches(s: Schedule, stage: str) -> None:
         s.annotate(Loop(s, stage, last.loops[-2].var), "nontemporal", True)
 
 
+def _read_across(site: Site) -> For | None:
+    """The loop along which a plain copy reads neighbours, where its lanes read far apart."""
+    leaf = site.leaf
+    if not isinstance(leaf, Store) or not isinstance(leaf.value, Load) or site.conds:
+        return None
+    (*outer, lane) = site.loops
+    if not is_index(leaf.indices[-1], lane.var):
+        return None
+    steps = {x: stride(leaf.value, x.var) for x in (*outer, lane)}
+    return next((x for x in outer if steps[x] == 1 and steps[lane] not in (0, 1)), None)
+
+
+def _turned(s: Schedule, stage: str, across: For, along: For, target: Target) -> None:
+    """Copy by squares.
+
+    Raises:
+        ScheduleError: a step is refused, or squares would leave a rest.
+    """
+    (site, *_) = stage_sites(s.program, stage)
+    loops = Loop(s, stage, across.var), Loop(s, stage, along.var)
+    if not in_squares(s, *loops, lanes_of(site, target)):
+        raise ScheduleError(f"{stage} is not made of whole squares")
+
+
 def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
     found = stage_sites(s.program, stage)
     if is_scheduled(found):
@@ -70,6 +110,9 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
         return
     if not isinstance(last.leaf, Accumulate):
         inner = last.loops[-1]
+        across = _read_across(last)
+        if across is not None and attempt(s, partial(_turned, s, stage, across, inner, target)):
+            return
         if extent_of(inner) > 1:
             vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
             _around_caches(s, stage)

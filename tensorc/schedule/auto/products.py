@@ -27,7 +27,14 @@ from tensorc.schedule.auto.cost import (
     iterations,
     stride,
 )
-from tensorc.schedule.auto.steps import attempt, extent_in, finish_tile, is_scheduled, vectors
+from tensorc.schedule.auto.steps import (
+    attempt,
+    extent_in,
+    finish_tile,
+    in_squares,
+    is_scheduled,
+    vectors,
+)
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import path_to, sites, stage_sites
 
@@ -257,7 +264,10 @@ def _packed(
     if order is not None and panel is None:
         copy = tuple(copy[d] for d in order)
         s.reorder(*copy)
-    if const_int(s.extent(copy[-1])) is not None:
+    if const_int(s.extent(copy[-1])) is None:
+        return
+    across = copy[-1] if order is None else copy[order.index(use.buffer.ndim - 1)]
+    if across is copy[-1] or pad is not None or not in_squares(s, across, copy[-1], lanes):
         vectors(s, copy[-1], lanes)
 
 

@@ -64,6 +64,23 @@ def vectors(s: Schedule, loop: Loop, lanes: int) -> None:
         s.unroll(outer)
 
 
+def in_squares(s: Schedule, across: Loop, along: Loop, lanes: int) -> bool:
+    """Copy squares with rows and columns exchanged: the source is contiguous along `across`.
+
+    The target is contiguous along `along`. Only of whole squares, which code generation shuffles in
+    registers; returns whether it is so.
+    """
+    sizes = [const_int(s.extent(x)) for x in (across, along)]
+    if any(n is None or n % lanes for n in sizes):
+        return False
+    far, near = s.split(across, lanes)
+    outer, inner = s.split(along, lanes)
+    s.reorder(far, outer, near, inner)
+    s.vectorize(inner)
+    s.unroll(near)
+    return True
+
+
 def finish_tile(s: Schedule, around: Var, lanes: int) -> None:
     """Make registers of what runs inside of loop `around`: lanes along rows, the rest written out.
 
