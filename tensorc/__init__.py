@@ -39,6 +39,9 @@ from tensorc.errors import (
 from tensorc.ir.printer import (
     show,
 )
+from tensorc.te.dispatch import (
+    operation,
+)
 from tensorc.te.math import (
     abs_ as abs,
 )
@@ -129,6 +132,11 @@ if TYPE_CHECKING:
         CompiledFunction,
         compile,
     )
+    from tensorc.eager import (
+        EagerTensor,
+        no_grad,
+        tensor,
+    )
     from tensorc.ir.parser import (
         parse,
     )
@@ -165,6 +173,9 @@ _HOMES = {
     "jacrev": "tensorc.autodiff.jacobian",
     "CompiledFunction": "tensorc.driver",
     "compile": "tensorc.driver",
+    "EagerTensor": "tensorc.eager",
+    "no_grad": "tensorc.eager",
+    "tensor": "tensorc.eager",
     "parse": "tensorc.ir.parser",
     "Intrinsic": "tensorc.schedule.intrinsics",
     "Schedule": "tensorc.schedule.schedule",
@@ -180,6 +191,7 @@ __all__ = [
     "CompiledFunction",
     "DTypeError",
     "DataError",
+    "EagerTensor",
     "GradientError",
     "IRError",
     "Intrinsic",
@@ -241,6 +253,8 @@ __all__ = [
     "min_with_index",
     "minimum",
     "nn",
+    "no_grad",
+    "operation",
     "ops",
     "optim",
     "parse",
@@ -260,6 +274,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "tanh",
+    "tensor",
     "trunc",
     "uint8",
     "vjp",

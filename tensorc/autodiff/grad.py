@@ -10,6 +10,7 @@ from tensorc.autodiff.reverse import Reverse, is_like, shape_text
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Const, shorten
 from tensorc.ir.printer import show
+from tensorc.te.dispatch import Imperative
 from tensorc.te.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -34,14 +35,23 @@ def grad(
     ties: Ties = "split",
     require: Literal["gather"] | None = None,
 ) -> list[Tensor]: ...
+@overload
 def grad(
-    y: Tensor,
-    wrt: Tensor | Sequence[Tensor],
-    seed: Tensor | None = None,
+    y: Imperative,
+    wrt: Any,
+    seed: Any = None,
     *,
     ties: Ties = "split",
     require: Literal["gather"] | None = None,
-) -> Tensor | list[Tensor]:
+) -> Any: ...
+def grad(
+    y: Any,
+    wrt: Any,
+    seed: Any = None,
+    *,
+    ties: Ties = "split",
+    require: Literal["gather"] | None = None,
+) -> Any:
     """The gradient of `y` with respect to each tensor of `wrt`, of that tensor's shape and dtype.
 
     `wrt` may name placeholders and intermediate tensors, for which everything above is held fixed.
@@ -62,6 +72,8 @@ def grad(
         GradientError: an integer `y` or `wrt`, a missing or unfit seed, an operation that has
             no derivative (it is named), or an access whose adjoint is not as required.
     """
+    if isinstance(y, Imperative):
+        return y.gradients(wrt, seed, ties=ties, require=require)
     one = isinstance(wrt, Tensor)
     wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
     sweep = swept("grad", [y], wanted, None if seed is None else [seed], ties)

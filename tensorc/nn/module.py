@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import numpy as np
 
 from tensorc.errors import ArgumentError
 from tensorc.nn.init import Seed, generator
 from tensorc.nn.parameter import Buffer, Parameter, Stored
+from tensorc.te.dispatch import imperative_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,8 +52,18 @@ class Module:
     training: bool = True
     keeps_shape: bool = False
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Build the expression of the outputs; nothing is computed."""
+    @overload
+    def __call__(self, *inputs: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, *inputs: Any) -> Any: ...
+    def __call__(self, *inputs: Any) -> Any:
+        """Build the expression of the outputs; nothing is computed.
+
+        Of tensors that hold data (`tc.tensor`) it gives tensors that hold data.
+        """
+        found = imperative_among(inputs, {})
+        if found is not None:
+            return found.apply_module(self, inputs)
         return self.forward(*inputs)
 
     @property
@@ -144,6 +155,11 @@ class Module:
         stream = generator(rng)
         for _, stored in self.named_state():
             stored.initialize(stream)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that `backward` has left in the parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Copies of the values of parameters and buffers by their full names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from tensorc.nn.init import Initializer, Seed, zeros
 from tensorc.te.tensor import Tensor, placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+# While a `forward` runs on tensors that hold data: what gives their tensors then.
+stand_in: ContextVar[Callable[[Stored], Any] | None] = ContextVar("stand_in", default=None)
 
 
 class Stored:
@@ -36,6 +40,7 @@ class Stored:
         self.initializer = initializer
         self._value: NDArray[Any] = np.empty(tuple(shape), self.dtype.numpy)
         self._tensor: Tensor | None = None
+        self.leaf: Any = None  # The tensor that shares the array in imperative use.
         self.initialize(rng)
 
     def initialize(self, rng: Seed) -> None:
@@ -50,6 +55,8 @@ class Stored:
     @property
     def value(self) -> NDArray[Any]:
         """The array, live: a compiled step changes it."""
+        if self.leaf is not None:
+            self.leaf.expose()
         return self._value
 
     @value.setter
@@ -61,11 +68,14 @@ class Stored:
             )
         if array.dtype.kind not in "biuf" and array.dtype != self._value.dtype:
             raise DTypeError(f"a {self.kind} of {self.dtype} cannot take {array.dtype}")
-        self._value[...] = array
+        self.value[...] = array
 
     @property
     def tensor(self) -> Tensor:
         """The placeholder; `bind_name` gives it the full name."""
+        other = stand_in.get()
+        if other is not None:
+            return other(self)  # type: ignore[no-any-return]
         if self._tensor is None:
             self._tensor = placeholder(self._value.shape, self.dtype)
         return self._tensor
@@ -113,6 +123,16 @@ class Parameter(Stored):
         if not as_dtype(dtype).is_float:
             raise DTypeError(f"a parameter must be of a float dtype, got {as_dtype(dtype)}")
         super().__init__(shape, initializer, rng, dtype)
+
+    @property
+    def grad(self) -> Any:
+        """What `backward` of tensors that hold data has summed up here; None for nothing."""
+        return None if self.leaf is None else self.leaf.grad
+
+    @grad.setter
+    def grad(self, new: Any) -> None:
+        if self.leaf is not None:
+            self.leaf.grad = new
 
 
 class Buffer(Stored):

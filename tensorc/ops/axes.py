@@ -12,6 +12,7 @@ import numpy as np
 from tensorc.errors import DTypeError, ShapeError
 from tensorc.ir.expr import shorten
 from tensorc.te.axis import IterVar
+from tensorc.te.dispatch import imperative_among
 from tensorc.te.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -24,16 +25,20 @@ R = TypeVar("R")
 
 
 def takes_tensors(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, which refuses what is no tensor where its signature says `Tensor`."""
+    """`function`, which refuses what is no tensor where its signature says `Tensor`.
+
+    Where an argument is a tensor that holds data the call is recorded (`te.dispatch`).
+    """
     annotations = list(function.__annotations__.items())  # Texts, in the order of parameters.
     singles = [name for name, kind in annotations if kind == "Tensor" and name != "return"]
     many = [name for name, kind in annotations if kind == "Sequence[Tensor]"]
     names = [name for name, _ in annotations]
-    if not singles and not many:
-        return function
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        found = imperative_among(args, kwargs)
+        if found is not None:
+            return found.apply(checked, args, kwargs)  # type: ignore[no-any-return]
         given = dict(zip(names, args, strict=False)) | kwargs
         for name in singles:
             if name in given and not isinstance(given[name], Tensor):

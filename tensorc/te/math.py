@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 
 from tensorc.ir import expr as ir
 from tensorc.ir.expr import Expr, ExprBase, ExprLike, as_expr, call
+from tensorc.te.dispatch import Imperative, imperative_among
 from tensorc.te.tensor import Tensor, TensorLike, elementwise
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def _apply(name: str, x: Tensor) -> Tensor: ...
 @overload
 def _apply(name: str, x: ExprLike) -> Expr: ...
 def _apply(name: str, x: ExprLike | Tensor) -> Expr | Tensor:
+    if isinstance(x, Imperative):
+        return x.apply(_apply, (name, x), {})
     if isinstance(x, Tensor):
         return elementwise(lambda v: call(name, v), x, name=name)
     return call(name, x)
@@ -244,7 +247,7 @@ def pow_(x: ExprLike, y: Tensor) -> Tensor: ...
 def pow_(x: ExprLike, y: ExprLike) -> Expr: ...
 def pow_(x: TensorLike, y: TensorLike) -> Expr | Tensor:
     """X ** y, as C's pow."""
-    return _join(lambda a, b: as_expr(a) ** b, "pow", x, y)
+    return _join(_power, "pow", x, y)
 
 
 @overload
@@ -289,12 +292,21 @@ def cast(value: TensorLike, dtype: DType | str) -> Expr | Tensor:
     """`value` converted to `dtype`; itself where it has that dtype already."""
     if isinstance(value, Tensor):
         return value.astype(dtype)
+    if isinstance(value, Imperative):
+        return value.apply(cast, (value, dtype), {})  # type: ignore[no-any-return]
     return ir.cast(value, dtype)
 
 
 def _join(fn: Callable[..., Expr], name: str, *values: TensorLike) -> Expr | Tensor:
     """`fn` of the values: an expression where one is an expression, else of tensors a tensor."""
+    found = imperative_among(values, {})
+    if found is not None:
+        return found.apply(_join, (fn, name, *values), {})  # type: ignore[no-any-return]
     tensors = any(isinstance(v, Tensor) for v in values)
     if tensors and not any(isinstance(v, ExprBase) for v in values):
         return elementwise(fn, *values, name=name)
     return fn(*values)
+
+
+def _power(a: ExprLike, b: ExprLike) -> Expr:
+    return as_expr(a) ** b

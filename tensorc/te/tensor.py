@@ -44,6 +44,7 @@ from tensorc.ir.walk import free_vars, loads, walk
 from tensorc.te.axis import ZERO, reduce_extents
 from tensorc.te.axis import IterVar as IterVar
 from tensorc.te.bounds import check_accesses
+from tensorc.te.dispatch import imperative_among
 from tensorc.te.keys import Keys
 from tensorc.te.reduce import reduce_axis
 from tensorc.te.reduce import sum as reduce_sum
@@ -485,6 +486,9 @@ def elementwise(fn: Callable[..., ExprLike], *operands: TensorLike, name: str = 
 
     Python numbers and 0-d values pass through; at least one operand must be a tensor.
     """
+    found = imperative_among(operands, {})
+    if found is not None:
+        return found.apply(elementwise, (fn, *operands), {"name": name})  # type: ignore[no-any-return]
     shape = broadcast_shapes(*(x.shape for x in operands if isinstance(x, Tensor)))
     axes = tuple(IterVar(f"i{d}", int64, ZERO, size) for d, size in enumerate(shape))
     scalars = [broadcast_load(x, axes) if isinstance(x, Tensor) else x for x in operands]
