@@ -228,9 +228,11 @@ class KernelEmitter:
         if dynamic:
             self.out.line(f"extern __shared__ __align__({_SHARED_ALIGN}) unsigned char smem[];")
         for buffer, offset in zip(own, offsets, strict=True):
-            place = Place(buffer, self.names.fresh(buffer.name), False, _SHARED_ALIGN)
+            wide = _bytes(buffer) >= _SHARED_ALIGN
+            known = _SHARED_ALIGN if wide else buffer.dtype.bytes
+            place = Place(buffer, self.names.fresh(buffer.name), False, known)
             self.e.places[buffer] = place
-            align = f"__align__({_SHARED_ALIGN}) " if _bytes(buffer) >= _SHARED_ALIGN else ""
+            align = f"__align__({_SHARED_ALIGN}) " if wide else ""
             if dynamic:
                 self.out.line(_reference(place, offset))
             else:

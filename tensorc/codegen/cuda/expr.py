@@ -54,7 +54,7 @@ class Writer:
     @contextmanager
     def inside(self, head: str) -> Iterator[None]:
         """A block: `head {`, what is written within, `}`."""
-        self.line(f"{head} {{")
+        self.line(f"{head} {{".lstrip())
         self.depth += 1
         yield
         self.depth -= 1

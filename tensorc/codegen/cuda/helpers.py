@@ -93,13 +93,29 @@ template <typename T> {_F} T sign(T a) {{ return a > T(0) ? T(1) : a < T(0) ? T(
 template <typename T> {_F} T magnitude(T a) {{
   return a < 0 ? T(-(unsigned long long)a) : a;
 }}""",
+    "copy16": f"""// 16 bytes at once; both addresses are multiples of 16.
+template <typename T> {_F} void copy16(T* to, const T* from) {{
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+}}""",
+    "copy8": f"""// 8 bytes at once; both addresses are multiples of 8.
+template <typename T> {_F} void copy8(T* to, const T* from) {{
+  *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(from);
+}}""",
+    "copy4": f"""// 4 bytes at once; both addresses are multiples of 4.
+template <typename T> {_F} void copy4(T* to, const T* from) {{
+  *reinterpret_cast<unsigned*>(to) = *reinterpret_cast<const unsigned*>(from);
+}}""",
+    "copy2": f"""// 2 bytes at once; both addresses are multiples of 2.
+template <typename T> {_F} void copy2(T* to, const T* from) {{
+  *reinterpret_cast<unsigned short*>(to) = *reinterpret_cast<const unsigned short*>(from);
+}}""",
     "fail": f"""// Report that check `number` failed; true if it is the first that did.
 {_F} bool fail(int* status, int number) {{
   return atomicCAS(status, 0, number + 1) == 0;
 }}""",
 }
 
-_CALL = re.compile(r"\b([a-z_]+)(?:<[a-z ]+>)?\(")
+_CALL = re.compile(r"\b([a-z_]+[0-9]*)(?:<[a-z ]+>)?\(")
 
 
 def helper_texts(source: str) -> list[str]:

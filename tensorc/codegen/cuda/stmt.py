@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.cuda import arith
+from tensorc.codegen.cuda import arith, vector
 from tensorc.codegen.cuda.expr import ExprEmitter
 from tensorc.codegen.cuda.places import Place
 from tensorc.codegen.cuda.ranges import INT32, within
@@ -65,6 +65,8 @@ class StmtEmitter(ExprEmitter):
     # --- loops -------------------------------------------------------------------------------
 
     def _for(self, loop: For) -> None:
+        if loop.kind is ForKind.VECTORIZED and vector.emit(self, loop):
+            return
         extent = const_int(loop.extent)
         if extent is not None and extent <= 0:
             return
