@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def _nvdisasm() -> str:
 def _from_wheel() -> str | None:
     """The program inside of NVIDIA's package, as `cuda.pathfinder` finds it."""
     try:
-        from cuda import pathfinder  # noqa: PLC0415 - optional: comes with the extras
+        pathfinder = import_module("cuda.pathfinder")  # Optional: it comes with the extras.
     except ImportError:
         return None
     find: Any = getattr(pathfinder, "find_nvidia_binary_utility", None)
