@@ -136,12 +136,12 @@ def long_axis_last(points: Sequence[IterVar], body: Expr) -> list[IterVar]:
 
     long = [p for p in points if sizes[p] >= LANES]
     lane = min(long, key=rank)
-    order.remove(lane)
+    order = [p for p in order if p is not lane]
     reused = [p for p in long if p is not lane and any(p not in u for u in reads if lane in u)]
     if not reused:
         return [*order, lane]
     row = max(reused, key=lambda p: sizes[p])
-    order.remove(row)
+    order = [p for p in order if p is not row]
     return [*order, row, lane]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuda.cases import program_of, table
+from cuda_cases.table import program_of, table
 from schedule.cuda.grids import assert_close
 from tensorc.ir.stmt import For
 from tensorc.ir.walk import walk_stmts
