@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from tensorc.codegen.llvm import compile_objects, emit_module, load_objects
 from tensorc.driver import cache as disk
@@ -37,12 +37,39 @@ from tensorc_runtime.threads import available_threads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tensorc.driver.cuda import CudaCompiledFunction
     from tensorc.te.tensor import Tensor
 
 OPT_LEVEL = 3
 # Each temporary of a program nests the rest of it, and each pass recurses: Python's own limit of
 # 1000 frames is reached by a network of some thirty layers.
 _RECURSION = 5000
+
+
+@overload
+def compile(
+    what: Compilable,
+    *,
+    target: Literal["cuda", "cuda-emu"],
+    name: str | None = None,
+    inputs: Sequence[Tensor] | None = None,
+    updates: Sequence[tuple[Tensor, Tensor]] = (),
+    threads: int | None = None,
+    cache: bool = True,
+) -> CudaCompiledFunction: ...
+
+
+@overload
+def compile(
+    what: Compilable,
+    *,
+    target: Target | str = "cpu",
+    name: str | None = None,
+    inputs: Sequence[Tensor] | None = None,
+    updates: Sequence[tuple[Tensor, Tensor]] = (),
+    threads: int | None = None,
+    cache: bool = True,
+) -> CompiledFunction: ...
 
 
 def compile(
@@ -62,7 +89,8 @@ def compile(
             stands; or a training step, whose state the function keeps. Tensors and steps are
             scheduled by rule.
         target: the machine to compile for, this one by default. For another kind of machine the
-            result can be inspected and exported, not called.
+            result can be inspected and exported, not called. "cuda" is an NVIDIA GPU, "cuda-emu"
+            the emulator of one: these give a `CudaCompiledFunction`.
         name: of the function and its C symbols; by default that of the first output, or of the
             program.
         inputs: the placeholders in the order of the arguments; by default that of first use.
@@ -82,9 +110,14 @@ def compile(
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise CompileError(f"compile: threads must be an integer, got {threads!r}")
         wanted = replace(wanted, threads=threads)
+    if wanted.is_cuda:
+        # What is for GPUs alone costs others nothing.
+        from tensorc.driver.cuda import cuda_function  # noqa: PLC0415
+
+        return cuda_function(what, name, inputs, updates, wanted, cache)
     native = wanted.cpu == "native" and not wanted.features and not wanted.triple
     wanted = wanted.resolved()
-    if not native or wanted.is_cuda:
+    if not native:
         check_target(wanted)
     with timed(timing, "build"):
         source = source_of(what, name, inputs, updates)

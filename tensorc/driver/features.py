@@ -71,8 +71,6 @@ def check_target(target: Target) -> None:
     Raises:
         CompileError: the processor or a feature is not known, or has no 64-bit code.
     """
-    if target.is_cuda:
-        raise CompileError(f"target {target.kind}: compile() makes functions for a CPU")
     if target.triple.startswith(("x86_64", "amd64")) and target.cpu in _ONLY_32_BIT:
         raise CompileError(f"target: processor {target.cpu!r} has no {target.triple} code")
     llvm.initialize_all_targets()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def again(factor: float = 2.0, **options: Any) -> CompiledFunction:
     """Compile in a process that has nothing in memory, and check that it works."""
     loaded.clear()
-    f = compile(scale(factor), **options)
+    f: CompiledFunction = compile(scale(factor), **options)
     np.testing.assert_array_equal(f(X), np.float32(factor) * X)
     return f
 

@@ -104,6 +104,11 @@ class System:
                 found = self._devices[index] = Device(self, index)
             return found
 
+    @property
+    def lost(self) -> bool:
+        """Whether the context of one of the devices is lost."""
+        return any(device.lost is not None for device in self._devices.values())
+
     def close(self) -> None:
         """Give back everything that is not in use, the contexts too.
 

@@ -109,8 +109,10 @@ def driver_error(api: DriverApi, call: str, result: Any, place: str, detail: str
         kind = DeviceUnavailable
     where = f" on {place}" if place else ""
     parts = [f"{call}{where}: {error_name(api, result)}"]
-    parts += [text for text in (detail, ADVICE.get(code, "")) if text]
-    if code in STICKY:
+    # An emulated driver knows what its kernels did.
+    said = str(getattr(api, "last_error", None) or "") if code in STICKY else ""
+    parts += [text for text in (detail, said or ADVICE.get(code, "")) if text]
+    if code in STICKY and not said:
         parts.append(
             "the device's context is lost: what is on it cannot be read any more, and nothing "
             "runs there until the process is started anew"

@@ -309,6 +309,9 @@ class CudaFunction(Function):
 
     def _load(self, device: Device) -> Module:
         module = self._module
+        if module is not None and module.device is not device:
+            self._start_anew()
+            module = None
         if module is None:
             with self._turn:
                 if self._module is None:
@@ -318,6 +321,14 @@ class CudaFunction(Function):
             with self._turn, device.turn:
                 self._attach_sources(device)
         return module
+
+    def _start_anew(self) -> None:
+        """Let go of a device that was lost, where the system has put another in its place."""
+        with self._turn:
+            self._module = None
+            self._sources.clear()
+            self._sessions.clear()
+            self._frames.clear()
 
     def _check(self, module: Module, inputs: Sequence[Any], out: Any, stream: int) -> Arguments:
         signature = self._cuda_signature.on(module.device, stream)

@@ -55,7 +55,9 @@ class Module:
         self.name = name
         self.plan = plan
         emulated = device.system.emulated
-        data = image.ptx if emulated or image.cubin is None else image.cubin
+        # Machine code runs on devices of its major version; the driver compiles PTX for later ones.
+        apart = plan.arch[3:].rstrip("a")[:-1] != device.arch[3:-1]
+        data = image.ptx if emulated or apart or image.cubin is None else image.cubin
         detail = f"loading {name}, compiled for {plan.arch}, on a device of {device.arch}"
         if data is image.ptx and not data.endswith(b"\0"):
             data += b"\0"
@@ -192,11 +194,15 @@ class Frame:
 
     def fill(self, pointers: Sequence[int], memory: int) -> None:
         """Set what the launches pass: the parameters' addresses, and that of `bytes` bytes."""
-        values = self._values
-        values[: len(pointers)] = list(pointers)
-        for i, offset in enumerate(self._offsets, self._start["temp"]):
-            values[i] = memory + offset
-        values[self._start["status"]] = memory + self.status_offset
+        temps = [memory + offset for offset in self._offsets]
+        self.fill_apart(pointers, temps, memory + self.status_offset)
+
+    def fill_apart(self, pointers: Sequence[int], temps: Sequence[int], status: int) -> None:
+        """Set what the launches pass, where each temporary has memory of its own."""
+        self._values[: len(pointers)] = list(pointers)
+        for i, address in enumerate(temps, self._start["temp"]):
+            self._values[i] = address
+        self._values[self._start["status"]] = status
 
     def launch(self, stream: int) -> None:
         """Queue all launches on `stream`; the device's context is current.

@@ -39,10 +39,11 @@ class CudaSignature(Signature):
         if isinstance(value, DeviceArray):
             value.address  # noqa: B018 (refuses what was freed)
             if device is not None and value.device is not device:
+                here = value.device.system is device.system
+                other = f", or take the function's on({value.device.index})" if here else ""
                 raise self._error(
                     f"{self.label(position)}: is on {value.device.place}, and this function runs "
-                    f"on {device.place}; copy it there, or take the function's "
-                    f"on({value.device.index})"
+                    f"on {device.place}; copy it there{other}"
                 )
             return value
         if device is not None and is_foreign(value):

@@ -24,8 +24,8 @@ from tensorc.codegen.cuda.types import ADD, ATOM, Text
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Buffer, Dim, Load, const_int, is_const
 from tensorc.ir.printer import show
-from tensorc.ir.stmt import Accumulate, Check, Leaf, Store
-from tensorc.ir.walk import leaves, walk, written_buffers
+from tensorc.ir.stmt import Accumulate, Allocate, Check, Leaf, Store
+from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
 from tensorc.target import STATIC_SHARED
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class KernelEmitter:
     def emit(self, drop: int | None = None) -> KernelText:
         """The function, without the barrier number `drop`."""
         kernel, e = self.kernel, self.e
-        inside = set(kernel.buffers)
+        inside = {s.buffer for s in walk_stmts(kernel.stmt) if isinstance(s, Allocate)}
+        inside.update(kernel.buffers)
         used = [b for b in _buffers(kernel) if b not in inside]
         dims = _dims(kernel)
         status = has_check(kernel.stmt) or self.stops
