@@ -115,6 +115,14 @@ if TYPE_CHECKING:
     from tensorc.autodiff.check import (
         check_grad,
     )
+    from tensorc.autodiff.custom import (
+        checkpoint,
+        custom_vjp,
+        recomputation,
+    )
+    from tensorc.autodiff.explain import (
+        explain_grad,
+    )
     from tensorc.autodiff.forward import (
         jvp,
     )
@@ -164,6 +172,10 @@ _MODULES = {
 }
 _HOMES = {
     "check_grad": "tensorc.autodiff.check",
+    "checkpoint": "tensorc.autodiff.custom",
+    "custom_vjp": "tensorc.autodiff.custom",
+    "recomputation": "tensorc.autodiff.custom",
+    "explain_grad": "tensorc.autodiff.explain",
     "jvp": "tensorc.autodiff.forward",
     "grad": "tensorc.autodiff.grad",
     "vjp": "tensorc.autodiff.grad",
@@ -213,6 +225,7 @@ __all__ = [
     "cast",
     "ceil",
     "check_grad",
+    "checkpoint",
     "compile",
     "compute",
     "computes",
@@ -220,11 +233,13 @@ __all__ = [
     "cuda",
     "cumprod",
     "cumsum",
+    "custom_vjp",
     "data",
     "dim",
     "erf",
     "exp",
     "exp2",
+    "explain_grad",
     "expm1",
     "float16",
     "float32",
@@ -261,6 +276,7 @@ __all__ = [
     "placeholder",
     "pow",
     "prod",
+    "recomputation",
     "reduce_axis",
     "reducer",
     "round",

@@ -269,7 +269,7 @@ class _Solver:
     def is_short(self, unit: _Unknown, factor: Form, slopes: Mapping[Var, Form]) -> bool:
         """Whether stepping through a residue class beats looping over the other axes."""
         steps = self.class_size(unit, factor)
-        return steps is not None and steps <= max(
+        return steps is not None and steps < max(
             self.unknowns[v].size for v in slopes if v is not unit.var
         )
 

@@ -198,7 +198,8 @@ def _reason(inverse: Inverse, contribution: Contribution) -> str:
             return "every index is solved for an axis"
         case Kind.STRIDED if inverse.strides:
             steps = " and ".join(f"{p.name} % {c}" for p, c in inverse.strides.items())
-            return f"{steps} decides which iterations read an element"
+            verb = "decide" if len(inverse.strides) > 1 else "decides"
+            return f"{steps} {verb} which iterations read an element"
         case Kind.STRIDED:
             return "the index is solved with // and %"
         case Kind.SCATTER:

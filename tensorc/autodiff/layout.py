@@ -141,8 +141,7 @@ def long_axis_last(points: Sequence[IterVar], body: Expr) -> list[IterVar]:
     if not reused:
         return [*order, lane]
     row = max(reused, key=lambda p: sizes[p])
-    order = [p for p in order if p is not row]
-    return [*order, row, lane]
+    return [*(p for p in order if p is not row), row, lane]
 
 
 def _size(body: Reduce) -> int:

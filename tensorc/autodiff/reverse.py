@@ -24,7 +24,7 @@ from tensorc.ir.expr import Const, Expr, Load, Reduce
 from tensorc.ir.walk import substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.scan import Scan
-from tensorc.te.tensor import Tensor, define, same_size
+from tensorc.te.tensor import Compute, Tensor, define, same_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +66,7 @@ class Reverse:
         self.adjoints: dict[Tensor, list[Adjoint]] = {}
         self.pending: dict[Tensor, list[Contribution]] = {}
         self.done: dict[Tensor, Cotangent] = {}
+        self.stated: set[Tensor] = set()  # Cotangents from stated derivatives, given to nobody yet.
         for group in reversed(self.view.groups):
             if any(t in self.view.active for t in group):
                 self._visit(group)
@@ -140,6 +141,7 @@ class Reverse:
                     f"{rule.name}: its rule gives {answer} as the cotangent of {source.name}, and "
                     f"that must be {source.dtype} of shape {shape_text(source)}"
                 )
+            self.stated.add(answer)
             axes = _spatial([f"i{d}" for d in range(source.ndim)], source)
             self._add(Load(source, axes), Term((), Load(answer, axes)), axes, rule.outputs[0])
 
@@ -177,10 +179,25 @@ class Reverse:
         found = self.done.get(tensor)
         if found is not None and found.tensor is not None and tensor not in self.seeds:
             return found.tensor
+        whole = None if found is None else _whole(found)
+        if whole is not None and whole in self.stated:
+            self.stated.discard(whole)
+            return whole
         names = [a.name for a in found.axes] if found is not None else []
         axes = _spatial(names or [f"i{d}" for d in range(tensor.ndim)], tensor)
         body = zero(tensor.dtype) if found is None else found.at(axes)
         return define(axes, (body,), default_name=f"d.{tensor.name}")[0]
+
+
+def _whole(cotangent: Cotangent) -> Tensor | None:
+    """The computed tensor that a cotangent is equal to, element by element."""
+    body = cotangent.body
+    if not isinstance(body, Load) or not isinstance(body.buffer, Tensor):
+        return None
+    same = len(body.indices) == len(cotangent.axes) and all(
+        i is a for i, a in zip(body.indices, cotangent.axes, strict=True)
+    )
+    return body.buffer if same and isinstance(body.buffer.op, Compute) else None
 
 
 def is_like(a: Tensor, b: Tensor) -> bool:
