@@ -16,15 +16,22 @@ CASES = [
     (optim.SGD(0.1, momentum=0.9), Sgd(0.1, 0.9)),
     (optim.SGD(0.1, weight_decay=0.01), Sgd(0.1, 0.0, 0.01)),
     (optim.SGD(0.1, momentum=0.5, weight_decay=0.01), Sgd(0.1, 0.5, 0.01)),
+    (optim.SGD(0.1, 0.9, 0.01, nesterov=True), Sgd(0.1, 0.9, 0.01, nesterov=True)),
+    (optim.SGD(0.1, 0.9, form="mean"), Sgd(0.1, 0.9, form="mean")),
+    (optim.SGD(0.1, 0.9, form="mean", nesterov=True), Sgd(0.1, 0.9, 0.0, True, "mean")),
+    (
+        optim.SGD(0.1, 0.8, 0.1, form="mean", bias_correction=True),
+        Sgd(0.1, 0.8, 0.1, form="mean", bias_correction=True),
+    ),
+    (optim.Adam(weight_decay=0.1), AdamRule(1e-3, weight_decay=0.1)),
+    (optim.AdamW(0.01, weight_decay=0.1), AdamRule(0.01, weight_decay=0.1, decoupled=True)),
     (optim.Adam(), AdamRule(1e-3)),
     (optim.Adam(0.1, (0.5, 0.0), 0.1), AdamRule(0.1, 0.5, 0.0, 0.1)),
 ]
 
 
 @pytest.mark.parametrize(("optimizer", "rule"), CASES)
-def test_ten_updates_are_those_of_the_formulas(
-    optimizer: optim.SGD | optim.Adam, rule: Sgd | AdamRule
-) -> None:
+def test_ten_updates_are_those_of_the_formulas(optimizer: optim.Rule, rule: Sgd | AdamRule) -> None:
     rng = np.random.default_rng(0)
     p = placeholder((3, 2), "float64", name="p")
     g = placeholder((3, 2), "float64", name="g")
@@ -74,6 +81,45 @@ def test_new_values_keep_the_dtype_of_the_parameter() -> None:
             "Adam: betas[1] must be at least 0 and below 1, got 1.0",
         ),
         (lambda: optim.Adam(eps=-1e-8), "Adam: eps must be at least 0 and finite, got -1e-08"),
+        (
+            lambda: optim.AdamW(weight_decay=-1),
+            "AdamW: weight_decay must be at least 0 and finite, got -1",
+        ),
+        (
+            lambda: optim.SGD(0.1, form="torch"),  # type: ignore[arg-type]
+            "SGD: form must be 'sum' (u = m u + g, torch's) or 'mean' (u = m u + (1 - m) g, the "
+            "course's), got 'torch'",
+        ),
+        (lambda: optim.SGD(0.1, nesterov=True), "SGD: nesterov needs a momentum above 0"),
+        (
+            lambda: optim.SGD(0.1, 0.9, bias_correction=True),
+            "SGD: bias_correction is for form='mean' without nesterov, whose velocity is a mean",
+        ),
+        (
+            lambda: optim.ClipNorm(0.5, optim.SGD(0.1)),  # type: ignore[arg-type]
+            "ClipNorm: rule must be an optimizer, as optim.SGD(0.1), got 0.5",
+        ),
+        (
+            lambda: optim.ClipValue(optim.SGD(0.1), -1),
+            "ClipValue: limit must be at least 0 and finite, got -1",
+        ),
+        (lambda: optim.Groups({}), "Groups: give at least one pattern and its rule"),
+        (
+            lambda: optim.Groups({"*": 0.1}),  # type: ignore[dict-item]
+            "Groups: the rule of '*' must be an optimizer, as optim.SGD(0.1), got 0.1",
+        ),
+        (
+            lambda: optim.NewtonCG(iterations=0),
+            "NewtonCG: iterations must be at least 1, got 0",
+        ),
+        (
+            lambda: optim.Cosine(0.1, 0),
+            "Cosine: steps must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: optim.WarmUp(10, 0.1),  # type: ignore[arg-type]
+            "WarmUp: after must be a schedule, as optim.Cosine(0.1, 1000), got 0.1",
+        ),
     ],
 )
 def test_a_number_out_of_range_is_refused(make: object, message: str) -> None:

@@ -46,38 +46,53 @@ def loss_and_gradients(
 
 @dataclass
 class Sgd:
-    """torch's SGD, one parameter at a time."""
+    """SGD with momentum in the forms of torch ("sum") and CMU 10-414 ("mean"), by parameter."""
 
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
-    velocity: dict[int, Array] = field(default_factory=dict)
+    nesterov: bool = False
+    form: str = "sum"
+    bias_correction: bool = False
+    velocity: dict[int, tuple[int, Array]] = field(default_factory=dict)
 
     def __call__(self, key: int, p: Array, g: Array) -> Array:
         u = g + self.weight_decay * p
         if self.momentum:
-            u = self.momentum * self.velocity.get(key, np.zeros_like(p)) + u
-            self.velocity[key] = u
+            t, old = self.velocity.get(key, (0, np.zeros_like(p)))
+            part = u if self.form == "sum" else (1 - self.momentum) * u
+            u = self.momentum * old + part
+            self.velocity[key] = t + 1, u
+            if self.nesterov:
+                u = self.momentum * u + part
+            if self.bias_correction:
+                u = u / (1 - self.momentum ** (t + 1))
         return p - self.lr * u
 
 
 @dataclass
 class AdamRule:
-    """Algorithm 1 of Kingma and Ba, one parameter at a time."""
+    """Algorithm 1 of Kingma and Ba, one parameter at a time; `decoupled` decay is AdamW's."""
 
     lr: float
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
     moments: dict[int, tuple[int, Array, Array]] = field(default_factory=dict)
 
     def __call__(self, key: int, p: Array, g: Array) -> Array:
         t, m, v = self.moments.get(key, (0, np.zeros_like(p), np.zeros_like(p)))
         t += 1
+        if not self.decoupled:
+            g = g + self.weight_decay * p
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g**2
         self.moments[key] = t, m, v
         corrected_m, corrected_v = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
+        if self.decoupled:
+            p = p - self.lr * self.weight_decay * p
         return p - self.lr * corrected_m / (np.sqrt(corrected_v) + self.eps)
 
 

@@ -25,6 +25,16 @@ RULES = [
         lambda: Sgd(0.02, 0.9, 1e-3),
         id="momentum",
     ),
+    pytest.param(
+        optim.SGD(0.2, momentum=0.9, form="mean"),
+        lambda: Sgd(0.2, 0.9, form="mean"),
+        id="mean",
+    ),
+    pytest.param(
+        optim.SGD(0.02, momentum=0.9, nesterov=True),
+        lambda: Sgd(0.02, 0.9, nesterov=True),
+        id="nesterov",
+    ),
     pytest.param(optim.Adam(1e-3), lambda: AdamRule(1e-3), id="adam"),
 ]
 
