@@ -240,6 +240,10 @@ class EmulatedModule:
             self._finding(launch, library.tcemu_finding(i).contents)
             for i in range(library.tcemu_finding_count())
         ]
+        if outcome is Outcome.MISUSE and self.checked:
+            at = self.translation.sites[site] if site >= 0 else None
+            message = f"{launch.kernel.name}: {FindingKind.WRONG_USE.value}: {error}"
+            findings.append(Finding(FindingKind.WRONG_USE, launch.kernel.name, message, at))
         accesses = []
         for i in range(library.tcemu_profile_count()):
             raw = library.tcemu_profile(i).contents

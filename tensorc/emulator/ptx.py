@@ -301,6 +301,14 @@ def declared_registers(text: str) -> list[tuple[str, str]]:
     return [(name, match.group(1)) for name in names]
 
 
+def _one_by_one(text: str) -> str:
+    """`.reg .b32 %r<2>` as `.reg .b32 %r0, %r1`, which a renaming finds."""
+    registers = declared_registers(text)
+    if not registers:
+        return text
+    return f".reg .{registers[0][1]} {', '.join(name for name, _ in registers)}"
+
+
 def _declared_names(text: str) -> list[str]:
     if text.endswith(":"):
         return [text[:-1]]
@@ -315,6 +323,7 @@ def _rename_scoped(statements: list[Statement]) -> None:
     local_names: dict[int, set[str]] = {}
     for statement in statements:
         if statement.scopes:
+            statement.text = _one_by_one(statement.text)
             local_names.setdefault(statement.scopes[-1], set()).update(
                 _declared_names(statement.text)
             )

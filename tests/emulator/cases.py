@@ -126,6 +126,34 @@ def gemm_wgmma(module: EmulatedModule, **how: Any) -> Outcome:
     return result, error(c, from_bf16(a).astype(np.float64) @ from_bf16(b).T)
 
 
+def gemm_pipeline(module: EmulatedModule, **how: Any) -> Outcome:
+    m, n, k = 64, 32, 320
+    a, b, c = to_bf16(normal(m, k)), to_bf16(normal(n, k, seed=1)), unset(m, n)
+    maps = [Tensor2D(a, (64, 64)), Tensor2D(b, (16, 64))]
+    sizes = (np.int32(n), np.int32(k))
+    result = run(module, "gemm_pipeline", (n // 16, 1), (256,), *maps, c, *sizes, **how)
+    return result, error(c, from_bf16(a).astype(np.float64) @ from_bf16(b).T)
+
+
+def histogram(module: EmulatedModule, **how: Any) -> Outcome:
+    x = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
+    counts = np.zeros(256, np.int32)
+    result = run(module, "histogram", (3,), (128,), x, counts, np.int32(len(x)), **how)
+    return result, error(Unset(counts), np.bincount(x, minlength=256))
+
+
+def relay(module: EmulatedModule, **how: Any) -> Outcome:
+    x, y = normal(320), unset(320)
+    result = run(module, "relay", (1,), (128,), x, y, np.int32(5), **how)
+    return result, error(y, x.reshape(5, 64)[:, ::-1].ravel())
+
+
+def stage_out(module: EmulatedModule, **how: Any) -> Outcome:
+    x, y = normal(512), unset(512)
+    result = run(module, "stage_out", (1,), (128,), x, y, np.int32(512), **how)
+    return result, error(y, 2 * x)
+
+
 # A sum of k products of normal numbers is below 6 k in size, and each addition rounds once; the
 # product of two numbers of 11 bits rounds each by 2**-11.
 CASES = {
@@ -137,4 +165,10 @@ CASES = {
     "gemm_mma": Case("gemm_mma.cu", gemm_mma, 6 * 160 * UNIT, shared=3 * 2 * 128 * 32 * 2),
     "gemm_tf32": Case("gemm_mma.cu", gemm_tf32, 64 * 2 * 2**-11),
     "gemm_wgmma": Case("gemm_wgmma.cu", gemm_wgmma, 6 * 192 * UNIT, "compute_90a", 2 * 64 * 64 * 2),
+    "gemm_pipeline": Case(
+        "gemm_pipeline.cu", gemm_pipeline, 6 * 320 * UNIT, "compute_90a", 2 * (8192 + 2048)
+    ),
+    "histogram": Case("histogram.cu", histogram, 0.0),
+    "relay": Case("relay.cu", relay, 0.0),
+    "stage_out": Case("stage_out.cu", stage_out, 0.0, "compute_90"),
 }

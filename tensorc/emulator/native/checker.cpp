@@ -149,8 +149,9 @@ static void out_of_bounds(uintptr_t address, int bytes, bool is_write, int site)
   uint64_t smallest = ~uint64_t(0);
   auto consider = [&](const Range& range) {
     if (range.shared != in_shared(address)) return;
-    uint64_t distance = address < range.begin ? range.begin - address : address - range.begin;
-    if (address >= range.begin && address < range.end) distance = 0;
+    uint64_t distance = address < range.begin ? range.begin - address
+                        : address >= range.end ? address - range.end
+                                               : 0;
     if (distance < smallest) smallest = distance, nearest = &range;
   };
   for (auto& range : launch_ranges) consider(*range);

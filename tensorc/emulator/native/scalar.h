@@ -289,6 +289,10 @@ TCEMU_INLINE F min_nan(F a, F b) { return is_nan(a) || is_nan(b) ? quiet_nan(a) 
 template <class F>
 TCEMU_INLINE F max_nan(F a, F b) { return is_nan(a) || is_nan(b) ? quiet_nan(a) : max_float(a, b); }
 
+TCEMU_INLINE float xor_sign(float a, float b, float magnitude) {
+  return __builtin_copysignf(magnitude, __builtin_signbit(a) != __builtin_signbit(b) ? -1.0f : 1.0f);
+}
+
 TCEMU_INLINE float flush(float a) {  // .ftz: subnormal numbers become zeros of their sign.
   return __builtin_fabsf(a) < 1.17549435e-38f ? __builtin_copysignf(0.0f, a) : a;
 }

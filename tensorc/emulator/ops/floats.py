@@ -73,7 +73,7 @@ def _extremum(op: Opcode, values: list[str]) -> str:
     call = f"{op.name}_nan" if op.has("NaN") else f"{op.name}_float"
     if op.has("xorsign"):
         magnitude = f"{call}(abs_of({values[0]}), abs_of({values[1]}))"
-        return f"copysign_of({values[0]} * copysign_of({values[1]}, 1.0f), {magnitude})"
+        return f"xor_sign({values[0]}, {values[1]}, {magnitude})"
     result = f"{call}({values[0]}, {values[1]})"
     for value in values[2:]:
         result = f"{call}({result}, {value})"
