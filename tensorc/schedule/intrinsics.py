@@ -2,6 +2,8 @@
 
 fma.4, fma.8, fma.16    C[j] += A * B[j] for 4, 8, 16 lanes of float32
 dot4.int8               C += A[k] * B[k] for 4 int8 values each, in int32
+mma.m16n8k16.bf16       C[i, j] += A[i, k] * B[k, j] of 16x16 and 16x8 values, in float32, by the 32
+mma.m16n8k16.f16        threads of a warp: lane t has C[t // 4 + 8h, t % 4 * 2 + c], h and c 0 and 1
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from tensorc.ir.stmt import For, Param, Program, Role
 from tensorc.ir.verify import verify
 
 LANES = (4, 8, 16)
-NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8")
+_MMA = {"mma.m16n8k16.bf16": "bfloat16", "mma.m16n8k16.f16": "float16"}
+NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8", *_MMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ def builtin(name: str) -> Intrinsic:
     assert name in NAMES, f"{name} is one of {NAMES}"
     if name == "dot4.int8":
         return Intrinsic(name, _dot4("range"), _dot4("unrolled"))
+    if name in _MMA:
+        return Intrinsic(name, _mma(name, False), _mma(name, True), reassociates=True)
     lanes = int(name.removeprefix("fma."))
     return Intrinsic(name, _fma(lanes, "range"), _fma(lanes, "vectorized"))
 
@@ -118,4 +123,25 @@ def _dot4(kind: str) -> Program:
   for k in {kind}(4):
     C[] += int32(A[k]) * int32(B[k])
 """
+    )
+
+
+def _mma(name: str, by_lanes: bool) -> Program:
+    dtype = _MMA[name]
+    nest = """  for i in range(16):
+    for j in range(8):
+      for k in range(16):
+        C[i, j] += float32(A[i, k]) * float32(B[k, j])
+"""
+    if by_lanes:
+        row, column = "lane // 4 + h * 8", "lane % 4 * 2 + c"
+        nest = f"""  for lane in thread.x(32):
+    for h in unrolled(2):
+      for c in unrolled(2):
+        for k in range(16):
+          C[{row}, {column}] += float32(A[{row}, k]) * float32(B[k, {column}])
+"""
+    return parse(
+        f"program mma(A: in {dtype}[16, 16], B: in {dtype}[16, 8], C: inout float32[16, 8]):\n"
+        + nest
     )

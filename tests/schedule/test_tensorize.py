@@ -102,8 +102,8 @@ def test_an_intrinsic_of_the_users_own_replays_where_it_is_declared() -> None:
         again.replay(s.trace)
     assert str(error.value) == (
         'replay: step 2, s.tensorize(s["C"].loop("k.inner"), \'dot4\'), does not fit: tensorize: '
-        "there is no intrinsic 'dot4'; there are fma.4, fma.8, fma.16, dot4.int8; declare() makes "
-        "one known"
+        "there is no intrinsic 'dot4'; there are fma.4, fma.8, fma.16, dot4.int8, "
+        "mma.m16n8k16.bf16, mma.m16n8k16.f16; declare() makes one known"
     )
     again.declare(dot4())
     again.replay(s.trace)

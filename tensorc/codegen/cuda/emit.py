@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.cuda import mma
 from tensorc.codegen.cuda.barriers import (
     Barrier,
     Spot,
@@ -29,7 +30,7 @@ from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
 from tensorc.target import STATIC_SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tensorc.target import Target
 
@@ -134,7 +135,7 @@ class KernelEmitter:
     def _comment(self) -> str:
         stages = dict.fromkeys(self.kernel.stages)
         lines = [_leaf_text(leaf) for leaf in leaves(self.kernel.stmt)]
-        final = [t for t in lines if any(t.startswith(f"{s}[") for s in stages)]
+        final = [t for t in lines if t.lstrip("(").split("[")[0] in stages]
         return "".join(f"// {line}\n" for line in dict.fromkeys(final))
 
     def _signature(self, used: Sequence[Buffer], dims: Sequence[Dim], status: bool) -> str:
@@ -261,10 +262,19 @@ class KernelEmitter:
             if position and not (isinstance(node, Phase) and node.combines):
                 self.out.line("")
             self._barrier(Spot(node))
+            product = mma.find(self.e, node, self.target)
+            if product is not None and not self._waits(_inside(node)):
+                for line in _phase_comment(product.phase):
+                    self.out.line(f"// {line}")
+                with self._some(product.phase):
+                    mma.emit(self.e, product)
+                continue
             match node:
                 case Phase():
                     self._phase(node)
                 case Loop(loop, body):
+                    if self._waits(body) and not self.e.is_unrolled(loop):
+                        self.out.line("#pragma unroll 1")
                     with self.e.looping(loop):
                         self._nodes(body)
                         self._barrier(Spot(node, at_end=True))
@@ -288,15 +298,34 @@ class KernelEmitter:
         if phase.fold is not None:
             self.fold.emit(phase)
             return
-        test = ""
-        if phase.count < self.kernel.threads:
-            test = "tid == 0" if phase.count == 1 else f"tid < {phase.count}"
+        with self._some(phase):
+            self.e.emit(phase.body)
+
+    @contextlib.contextmanager
+    def _some(self, phase: Phase) -> Iterator[None]:
+        """Within, only the threads of the phase run."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.e.region())
-            if test:
+            if phase.count < self.kernel.threads:
+                test = "tid == 0" if phase.count == 1 else f"tid < {phase.count}"
                 stack.enter_context(self.e.scope())
                 stack.enter_context(self.out.inside(f"if ({test})"))
-            self.e.emit(phase.body)
+            yield
+
+    def _waits(self, nodes: Sequence[Node]) -> bool:
+        """Whether a barrier stands before one of `nodes` or inside of them."""
+        for node in nodes:
+            if Spot(node) in self.spots or Spot(node, at_end=True) in self.spots:
+                return True
+            if isinstance(node, Loop) and self._waits(node.body):
+                return True
+            if isinstance(node, Branch) and self._waits([*node.body, *node.orelse]):
+                return True
+        return False
+
+
+def _inside(node: Node) -> list[Node]:
+    return node.body if isinstance(node, Loop) else []
 
 
 def _controls(kernel: Kernel, nodes: Sequence[Node], found: dict[Node, list[object]]) -> None:

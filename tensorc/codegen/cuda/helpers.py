@@ -109,13 +109,57 @@ template <typename T> {_F} void copy4(T* to, const T* from) {{
 template <typename T> {_F} void copy2(T* to, const T* from) {{
   *reinterpret_cast<unsigned short*>(to) = *reinterpret_cast<const unsigned short*>(from);
 }}""",
+    "ldmatrix_x4": f"""// 4 matrices of 8x8 elements of 16 bits for a warp.
+{_F} void ldmatrix_x4(unsigned (&to)[4], const void* row) {{
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%0, %1, %2, %3}}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}}""",
+    "ldmatrix_x4_trans": f"""// 4 matrices of 8x8 elements of 16 bits for a warp, transposed.
+{_F} void ldmatrix_x4_trans(unsigned (&to)[4], const void* row) {{
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {{%0, %1, %2, %3}}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}}""",
+    "ldmatrix_x2": f"""// 2 matrices of 8x8 elements of 16 bits for a warp.
+{_F} void ldmatrix_x2(unsigned (&to)[2], const void* row) {{
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {{%0, %1}}, [%2];"
+               : "=r"(to[0]), "=r"(to[1])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}}""",
+    "ldmatrix_x2_trans": f"""// 2 matrices of 8x8 elements of 16 bits for a warp, transposed.
+{_F} void ldmatrix_x2_trans(unsigned (&to)[2], const void* row) {{
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {{%0, %1}}, [%2];"
+               : "=r"(to[0]), "=r"(to[1])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}}""",
+    "mma_m16n8k16_bf16": f"""// c += a * b on tensor cores, 16x16 and 16x8 elements of bf16.
+{_F} void mma_m16n8k16_bf16(float& c0, float& c1, float& c2, float& c3,
+                                       const unsigned (&a)[4], const unsigned (&b)[2]) {{
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}}""",
+    "mma_m16n8k16_f16": f"""// c += a * b on tensor cores, 16x16 and 16x8 elements of f16.
+{_F} void mma_m16n8k16_f16(float& c0, float& c1, float& c2, float& c3,
+                                       const unsigned (&a)[4], const unsigned (&b)[2]) {{
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}}""",
     "fail": f"""// Report that check `number` failed; true if it is the first that did.
 {_F} bool fail(int* status, int number) {{
   return atomicCAS(status, 0, number + 1) == 0;
 }}""",
 }
 
-_CALL = re.compile(r"\b([a-z_]+[0-9]*)(?:<[a-z ]+>)?\(")
+_CALL = re.compile(r"\b([a-z][a-z0-9_]*)(?:<[a-z ]+>)?\(")
 
 
 def helper_texts(source: str) -> list[str]:

@@ -133,8 +133,8 @@ class Kernel:
     @property
     def stages(self) -> list[str]:
         """The names of the buffers from outside that it writes, in text order."""
-        own = {b.name for b in self.buffers}
-        return [b.name for b in written(self.stmt) if b.name not in own]
+        own = {s.buffer for s in walk_stmts(self.stmt) if isinstance(s, Allocate)}
+        return [b.name for b in written(self.stmt) if b not in own]
 
 
 def written(stmt: Stmt) -> list[Buffer]:

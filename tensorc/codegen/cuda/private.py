@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
+from tensorc.codegen.cuda.kernel import Branch, Loop
 from tensorc.errors import CompileError
 from tensorc.ir.expr import (
     Binary,
@@ -27,13 +28,14 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.printer import show
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, Allocate, For, Node, Stmt, Store
+from tensorc.ir.stmt import Accumulate, Allocate, For, Stmt, Store
 from tensorc.ir.walk import rewrite, walk, walk_stmts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tensorc.codegen.cuda.kernel import Kernel, Phase
+    from tensorc.codegen.cuda.kernel import Kernel, Node, Phase
+    from tensorc.ir.stmt import Node as IRNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Digit:
 
 # The thread digits of a dimension: the weight of each in the index, the greatest first.
 _Digits: TypeAlias = tuple[tuple[int, Digit], ...]
+_Span: TypeAlias = tuple[int, int] | None  # The least and greatest value, if known.
 
 
 def digits_of(phase: Phase) -> dict[Var, Digit]:
@@ -70,10 +73,11 @@ def privatize(kernel: Kernel) -> dict[Buffer, Buffer]:
     phases = kernel.phases()
     inside = {s.buffer for p in phases for s in walk_stmts(p.body) if isinstance(s, Allocate)}
     wanted = [b for b in kernel.buffers if b.scope == "local" and b not in inside]
-    shares = {b: _share(phases, b) for b in wanted}
+    outer = _outer_ranges(kernel.body)
+    shares = {b: _share(phases, b, outer) for b in wanted}
     if shares:
         for phase in phases:
-            phase.body = _rewritten(phase, shares)
+            phase.body = _rewritten(phase, shares, outer)
     return {b: share.mine for b, share in shares.items()}
 
 
@@ -96,7 +100,7 @@ class _Term:
     digit: Digit | None
 
 
-def _share(phases: Sequence[Phase], buffer: Buffer) -> _Share:
+def _share(phases: Sequence[Phase], buffer: Buffer, outer: Mapping[Var, _Span]) -> _Share:
     sizes = [const_int(s) for s in buffer.shape]
     if any(s is None for s in sizes):
         raise CompileError(
@@ -107,7 +111,7 @@ def _share(phases: Sequence[Phase], buffer: Buffer) -> _Share:
     where = ""
     for phase in phases:
         own = digits_of(phase)
-        ranges = _loop_ranges(phase)
+        ranges = {**outer, **_loop_ranges(phase)}
         for indices, text in _accesses(phase.body, buffer):
             terms = [_terms(i, own, ranges, _Ask(buffer, text)) for i in indices]
             digits = [_thread_digits(t[0]) for t in terms]
@@ -159,20 +163,34 @@ def _accesses(body: Stmt, buffer: Buffer) -> list[tuple[tuple[Expr, ...], str]]:
     return found
 
 
-def _loop_ranges(phase: Phase) -> dict[Var, tuple[int, int] | None]:
-    ranges: dict[Var, tuple[int, int] | None] = {}
+def _loop_ranges(phase: Phase) -> dict[Var, _Span]:
     loops = [*phase.threads.values(), *(s for s in walk_stmts(phase.body) if isinstance(s, For))]
-    for loop in loops:
-        start, extent = const_int(loop.start), const_int(loop.extent)
-        known = start is not None and extent is not None and extent > 0
-        ranges[loop.var] = (start or 0, (start or 0) + (extent or 1) - 1) if known else None
-    return ranges
+    return {loop.var: _range(loop) for loop in loops}
+
+
+def _outer_ranges(nodes: Sequence[Node]) -> dict[Var, _Span]:
+    """The ranges of the loops that all threads go through together."""
+    found: dict[Var, _Span] = {}
+    for node in nodes:
+        if isinstance(node, Loop):
+            found[node.loop.var] = _range(node.loop)
+            found |= _outer_ranges(node.body)
+        elif isinstance(node, Branch):
+            found |= _outer_ranges([*node.body, *node.orelse])
+    return found
+
+
+def _range(loop: For) -> _Span:
+    start, extent = const_int(loop.start), const_int(loop.extent)
+    if start is None or extent is None or extent <= 0:
+        return None
+    return start, start + extent - 1
 
 
 def _terms(
     index: Expr,
     own: Mapping[Var, Digit],
-    ranges: Mapping[Var, tuple[int, int] | None],
+    ranges: Mapping[Var, _Span],
     ask: _Ask,
 ) -> tuple[list[_Term], int]:
     """The terms of an index, and its constant; the thread's digits start at 0."""
@@ -201,7 +219,7 @@ def _terms(
     return terms, const
 
 
-def _span(atom: Expr, ranges: Mapping[Var, tuple[int, int] | None]) -> tuple[int, int] | None:
+def _span(atom: Expr, ranges: Mapping[Var, _Span]) -> _Span:
     match atom:
         case Var():
             return ranges.get(atom)
@@ -279,15 +297,15 @@ def _own_size(size: int, digits: _Digits) -> int:
     return max(size, 1)
 
 
-def _rewritten(phase: Phase, shares: Mapping[Buffer, _Share]) -> Stmt:
-    own, ranges = digits_of(phase), _loop_ranges(phase)
+def _rewritten(phase: Phase, shares: Mapping[Buffer, _Share], outer: Mapping[Var, _Span]) -> Stmt:
+    own, ranges = digits_of(phase), {**outer, **_loop_ranges(phase)}
 
     def index(buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
         ask = _Ask(buffer, show(Load(buffer, indices)))
         parts = [_without(*_terms(i, own, ranges, ask), ask) for i in indices]
         return tuple(parts[d] for d in shares[buffer].kept)
 
-    def rule(node: Node) -> Node | None:
+    def rule(node: IRNode) -> IRNode | None:
         match node:
             case Load(b, indices) if b in shares:
                 return Load(shares[b].mine, index(b, indices), loc=node.loc)

@@ -74,7 +74,7 @@ class StmtEmitter(ExprEmitter):
             self.emit(loop.body)
 
     @contextmanager
-    def looping(self, loop: For) -> Iterator[None]:
+    def looping(self, loop: For, *, unroll: bool = True) -> Iterator[None]:
         """A serial loop; what is written within is its body."""
         found = self.ranges.enter(loop)
         last = simplify(Binary(BinaryOp.ADD, loop.start, loop.extent))
@@ -84,7 +84,7 @@ class StmtEmitter(ExprEmitter):
             start, stop = self.value(loop.start), self.value(last)
         if loads(loop.extent) or loads(loop.start):  # Not to be read again in each iteration.
             stop = self.named(f"{loop.var.name}.end", stop)
-        if self.is_unrolled(loop):
+        if unroll and self.is_unrolled(loop):
             self.out.line("#pragma unroll")
         with self.region(), self.scope():
             name = self.names.fresh(loop.var.name)

@@ -76,3 +76,62 @@ ROW_SUMS = """program rows(A: in float32[100, 1000], S: out float32[100]):
         if k * 256 + t < 1000:
           S[i] += A[i, k*256 + t]
 """
+
+
+def tensor_gemm(
+    n: int = 64, dtype: str = "bfloat16", *, k_rows: bool = False, n_rows: bool = False
+) -> str:
+    """A product by tensor cores: 4 warps of 32x32 results, shared tiles 16 deep with padding.
+
+    With `k_rows` the tile of A has the sum along its rows' numbers, with `n_rows` that of B has the
+    sum along its rows: the other ways to store them.
+    """
+    a_shape, b_shape = ("16, 72" if k_rows else "64, 24"), ("64, 24" if n_rows else "16, 72")
+
+    def a_at(r: str, k: str) -> str:
+        return f"{k}, {r}" if k_rows else f"{r}, {k}"
+
+    def b_at(k: str, c: str) -> str:
+        return f"{c}, {k}" if n_rows else f"{k}, {c}"
+
+    row, column = "wm*32 + mi*16 + (lane // 4 + h*8)", "wn*32 + ni*8 + (lane % 4 * 2 + c)"
+    blocks = n // 64
+    return f"""program gemm(A: in {dtype}[{n}, {n}], B: in {dtype}[{n}, {n}], C: out float32[{n}, {n}]):
+  for bi in block.y({blocks}):
+    for bj in block.x({blocks}):
+      alloc acc: float32[64, 64] local
+        alloc As: {dtype}[{a_shape}] shared
+          alloc Bs: {dtype}[{b_shape}] shared
+            for wm in thread.z(2):
+              for wn in thread.y(2):
+                for mi in range(2):
+                  for ni in range(4):
+                    for lane in thread.x(32):
+                      for h in unrolled(2):
+                        for c in unrolled(2):
+                          acc[{row}, {column}] = 0.0
+            for ko in range({n // 16}):
+              for t in thread.x(128):
+                for v in vectorized(8):
+                  As[{a_at("t // 2", "t % 2 * 8 + v")}] = A[bi*64 + t // 2, ko*16 + t % 2 * 8 + v]
+              for t in thread.x(128):
+                for v in vectorized(8):
+                  Bs[{b_at("t // 8", "t % 8 * 8 + v")}] = B[ko*16 + t // 8, bj*64 + t % 8 * 8 + v]
+              for wm in thread.z(2):
+                for wn in thread.y(2):
+                  for mi in range(2):
+                    for ni in range(4):
+                      for lane in thread.x(32) {{intrinsic: "mma.m16n8k16.{"bf16" if dtype == "bfloat16" else "f16"}"}}:
+                        for h in unrolled(2):
+                          for c in unrolled(2):
+                            for k in range(16):
+                              acc[{row}, {column}] += float32(As[{a_at("wm*32 + mi*16 + (lane // 4 + h*8)", "k")}]) * float32(Bs[{b_at("k", "wn*32 + ni*8 + (lane % 4 * 2 + c)")}])
+            for wm in thread.z(2):
+              for wn in thread.y(2):
+                for mi in range(2):
+                  for ni in range(4):
+                    for lane in thread.x(32):
+                      for h in unrolled(2):
+                        for c in vectorized(2):
+                          C[bi*64 + {row}, bj*64 + {column}] = acc[{row}, {column}]
+"""  # noqa: E501
