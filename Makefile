@@ -5,10 +5,13 @@ PAIRS ?= 20000# How many random programs and schedules `make fuzz` runs.
 SEED ?= 0# Which ones.
 TESTS ?=# What `make test` runs: all, or paths and options for pytest.
 
+GPU_PYTHON ?=# The interpreter of `make gpu`, where it should not make one.
+
 VENV := .venv
 BIN := $(VENV)/bin
+GPU := $(or $(GPU_PYTHON),$(BIN)/python)
 
-.PHONY: help demo test fuzz check format bench clean
+.PHONY: help demo test fuzz check format bench gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +21,7 @@ help:
 	@echo 'make check   format, lint, layers and types, as CI checks them'
 	@echo 'make format  rewrite the sources in the project format'
 	@echo 'make bench   time everything against its rivals, and write docs/performance.md'
+	@echo 'make gpu     on a machine with a GPU: its tests, compute-sanitizer, timings against torch'
 	@echo 'make clean   remove the virtual environment and the caches'
 
 demo: $(VENV)/.installed-demo
@@ -41,6 +45,12 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks --page docs/performance.md
+
+# With GPU_PYTHON, an interpreter that has all of it already; nothing is installed then.
+gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed-gpu)
+	PYTHONPATH=.:runtime $(GPU) -m pytest -q tests/gpu tests/emulator tests/cuda_cases
+	PYTHONPATH=.:runtime $(GPU) -m benchmarks.gpu.sanitize
+	PYTHONPATH=.:runtime $(GPU) -m benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
