@@ -157,6 +157,10 @@ if TYPE_CHECKING:
     from tensorc.schedule.trace import (
         Trace,
     )
+    from tensorc.symbolic import (
+        from_sympy,
+        to_sympy,
+    )
     from tensorc.target import (
         Target,
     )
@@ -192,6 +196,8 @@ _HOMES = {
     "Intrinsic": "tensorc.schedule.intrinsics",
     "Schedule": "tensorc.schedule.schedule",
     "Trace": "tensorc.schedule.trace",
+    "from_sympy": "tensorc.symbolic",
+    "to_sympy": "tensorc.symbolic",
     "Target": "tensorc.target",
 }
 
@@ -245,6 +251,7 @@ __all__ = [
     "float32",
     "float64",
     "floor",
+    "from_sympy",
     "grad",
     "hessian",
     "hvp",
@@ -291,6 +298,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "to_sympy",
     "trunc",
     "uint8",
     "vjp",

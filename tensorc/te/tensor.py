@@ -39,6 +39,7 @@ from tensorc.ir.expr import (
     compare,
     shorten,
 )
+from tensorc.ir.latex import equation, latex, symbol
 from tensorc.ir.printer import KEYWORDS
 from tensorc.ir.walk import free_vars, loads, walk
 from tensorc.te.axis import ZERO, reduce_extents
@@ -154,6 +155,13 @@ class Tensor(Buffer):
 
     def __repr__(self) -> str:
         return f"<Tensor {self}>"
+
+    def _repr_latex_(self) -> str:
+        """The definition in index notation, for notebooks."""
+        if isinstance(self.op, Placeholder):
+            sizes = " \\times ".join(map(latex, self.shape))
+            return f"${symbol(self.name)} \\in \\mathrm{{{self.dtype}}}^{{{sizes or 1}}}$"
+        return f"${equation(self.name, self.axes, self.body)}$"
 
     def astype(self, dtype: DType | str) -> Tensor:
         """Every element converted to `dtype`."""
