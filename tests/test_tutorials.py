@@ -45,6 +45,18 @@ def test_a_product_is_scheduled_step_by_step(tmp_path: Path) -> None:
         assert stage in output
 
 
+def test_an_imperative_loop_is_the_compiled_step(tmp_path: Path) -> None:
+    output = run_tutorial("04_imperative.py", folder=tmp_path)
+    for stage in (
+        "refused: matmul",
+        "and its derivative",
+        "test error",
+        "is the same",
+        "gradient:",
+    ):
+        assert stage in output
+
+
 @pytest.mark.parametrize("model", ["mlp", "softmax"])
 def test_the_demo_reaches_its_goal_on_the_digits_of_the_package(model: str, tmp_path: Path) -> None:
     options = ("--model", model, "--data", "digits", "--out", str(tmp_path / "demo"))
