@@ -160,7 +160,7 @@ class EagerTensor(Operators):
         """Keep the present data for what was recorded with it: it is about to be overwritten."""
         old = self._value
         readers, old.readers = old.readers, []
-        if readers is not None and any(ref() is not None for ref in readers):
+        if readers and any(ref() is not None for ref in readers):
             assert old.array is not None, "a leaf has data"
             self._value = _leaf(old.array, old.requires_grad)
             self._value.handle, self._value.readers = old.handle, []
@@ -308,7 +308,9 @@ class EagerTensor(Operators):
         if not wanted:
             return
         waiting = [h._grad._value for _, h in wanted if h._grad is not None]
-        evaluate([v for v in waiting if v.array is None])
+        waiting = [v for v in waiting if v.array is None]
+        if waiting:
+            evaluate(waiting)
         found = differentiate(self._value, seed, [v for v, _ in wanted], calls, create_graph)
         for (_, handle), value in zip(wanted, found, strict=True):
             new = EagerTensor(value)
@@ -431,8 +433,14 @@ class EagerTensor(Operators):
 # --- making tensors -------------------------------------------------------------------------
 
 
-def tensor(data: Any, dtype: DType | str | None = None, requires_grad: bool = False) -> Any:
-    """A tensor that holds a copy of `data`: what is computed with it is computed at once, lazily.
+def tensor(
+    data: Any,
+    dtype: DType | str | None = None,
+    requires_grad: bool = False,
+    *,
+    copy: bool = True,
+) -> Any:
+    """A tensor that holds a copy of `data`; what is done with it is recorded, and computed lazily.
 
     Args:
         data: numbers, nested lists of them, an array, anything with DLPack; or an `nn.Parameter`
@@ -440,6 +448,8 @@ def tensor(data: Any, dtype: DType | str | None = None, requires_grad: bool = Fa
         dtype: what to convert to; by default arrays keep theirs, Python's floats make float32,
             integers int64.
         requires_grad: whether `backward` fills `grad`; for floats only.
+        copy: False takes the memory of a row-major array as it is: for arrays that nobody writes to
+            any more, as a data loader gives them.
 
     Raises:
         DTypeError: data that no dtype here holds; integers with `requires_grad`.
@@ -460,6 +470,8 @@ def tensor(data: Any, dtype: DType | str | None = None, requires_grad: bool = Fa
             data = data._array()
         elif not isinstance(data, np.ndarray | np.generic) and hasattr(data, "__dlpack__"):
             data = np.from_dlpack(data)
+    elif not copy and dtype is None and data.flags.c_contiguous and data.flags.aligned:
+        return EagerTensor(_leaf(data, requires_grad))
     return EagerTensor(_leaf(as_array(data, dtype), requires_grad))
 
 

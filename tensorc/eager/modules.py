@@ -9,9 +9,12 @@ tensors is recorded.
 from __future__ import annotations
 
 import copy
+import itertools
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tensorc.eager.record import find_op, intern_op, make_call
 from tensorc.nn.module import Module
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tensorc.te.tensor import Tensor
 
 _OURS = "tensorc.nn."
+_MAX_NUMBERS = 1 << 12
 _PLAIN = frozenset((bool, int, str, type(None)))
 
 
@@ -79,17 +83,21 @@ def record_module(
 
     None where only its `forward` can say what it does.
     """
-    stored: dict[Stored, None] = {}
-    settings = _settings(module, stored)
-    if settings is None or not all(isinstance(x, Imperative) for x in inputs):
+    known = _known.get(module)
+    if known is None or known.changes != Module.changes:
+        known = _known[module] = _described(module)
+    if known.number is None:
         return None
-    values: list[Value] = [x._value for x in inputs]
+    values: list[Value] = []
+    for x in inputs:
+        if not isinstance(x, Imperative):
+            return None
+        values.append(x._value)  # type: ignore[attr-defined]
+    stored = known.stored
     values += [current_of(s)._value for s in stored]
-    shapes = [v.signature for v in values]
-    key = ("module", settings, len(inputs), *shapes)
-    op = find_op(key) or _module_op(key, module, list(stored), shapes)
-    states = list(stored)
-    return make_call(op, tuple(values)), [states[k] for k in op.extras]
+    key = ("module", known.number, len(inputs), *[v.signature for v in values])
+    op = find_op(key) or _module_op(key, module, stored, [v.signature for v in values])
+    return make_call(op, tuple(values)), [stored[k] for k in op.extras]
 
 
 def _module_op(
@@ -131,10 +139,37 @@ def _copied(value: Any, stubs: Mapping[Stored, _Stub]) -> Any:
     return made
 
 
-def _settings(module: Module, stored: dict[Stored, None]) -> tuple[Any, ...] | None:
-    """What a module of ours does but for the values that it stores, which are collected."""
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What a module was when no more than `changes` attributes of modules had been set.
+
+    `number` stands for its settings, and is None where only `forward` says what it does; `stored`
+    are its parameters and buffers.
+    """
+
+    changes: int
+    number: int | None
+    stored: tuple[Stored, ...]
+
+
+_known: WeakKeyDictionary[Module, _Description] = WeakKeyDictionary()
+_numbers: dict[tuple[Any, ...], int] = {}
+_next_number = itertools.count()
+
+
+def _described(module: Module) -> _Description:
     found: list[Any] = []
-    return tuple(found) if _describe(module, found, stored, {}) else None
+    stored: dict[Stored, None] = {}
+    if not _describe(module, found, stored, {}):
+        return _Description(Module.changes, None, ())
+    if len(_numbers) >= _MAX_NUMBERS:
+        _numbers.clear()
+    number = _numbers.get(tuple(found))
+    if number is None:
+        number = _numbers.setdefault(tuple(found), next(_next_number))
+    # A list can change unseen, so it is looked at each time.
+    changes = -1 if list in found else Module.changes
+    return _Description(changes, number, tuple(stored))
 
 
 def _describe(

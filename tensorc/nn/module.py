@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 import numpy as np
 
@@ -51,6 +51,11 @@ class Module:
     forward: Callable[..., Tensor]
     training: bool = True
     keeps_shape: bool = False
+    changes: ClassVar[int] = 0  # How often an attribute of any module was set.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        Module.changes += 1
 
     @overload
     def __call__(self, *inputs: Tensor) -> Tensor: ...
