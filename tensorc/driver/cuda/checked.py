@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tensorc.emulator import EmulatedDriver
 from tensorc_runtime import sizes
 from tensorc_runtime.cuda.api import LEGACY_STREAM
@@ -87,7 +85,7 @@ def _moved(driver: EmulatedDriver, device: Device, name: str, array: Any, role: 
     if array.nbytes:
         driver.name_memory(made.address, name)
         if role != "out":
-            made.copy_from(np.ascontiguousarray(array))
+            made.copy_from(array)
     return made
 
 

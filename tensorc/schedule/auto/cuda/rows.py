@@ -15,9 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import const_int
+from tensorc.ir.expr import Load, const_int
 from tensorc.ir.facts import facts, leaf_loads, nests
-from tensorc.ir.stmt import Accumulate, Allocate, Check, For, ForKind
+from tensorc.ir.stmt import Accumulate, Allocate, Check, For, ForKind, Store
 from tensorc.ir.walk import walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import bytes_of, depends, extent_of
 from tensorc.schedule.auto.cuda.partials import accumulation, is_contiguous
@@ -302,7 +302,7 @@ def _phase(s: Schedule, group: Group, nest: object) -> None:
     name = written_buffers(site.leaf)[0].name
     row, *others = (Loop(s, name, x.var) for x in site.loops)
     if not others:
-        row, one = s.split(row, 1)
+        row, one = s.split(row, (group.length or 1) if _is_vector(site, group) else 1)
         others = [one]
     inner = others.pop()
     if others and (const_int(s.extent(inner)) or group.threads) < group.threads:
@@ -328,6 +328,15 @@ def _phase(s: Schedule, group: Group, nest: object) -> None:
     folds = isinstance(site.leaf, Accumulate)
     if vector is not None and (folds or not attempt(s, partial(s.vectorize, vector))):
         s.unroll(vector)
+
+
+def _is_vector(site: Site, group: Group) -> bool:
+    """Whether a nest of one loop copies what all rows read, such as a bias: along a row."""
+    (loop,) = site.loops
+    leaf = site.leaf
+    if not isinstance(leaf, Store) or not isinstance(leaf.value, Load):
+        return False
+    return const_int(loop.extent) == group.length and not depends([leaf.value], group.block.var)
 
 
 def _bind_blocks(s: Schedule, group: Group) -> None:
