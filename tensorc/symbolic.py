@@ -61,8 +61,8 @@ def from_sympy(expr: Any, tensors: Mapping[Any, Tensor], name: str = "formula") 
     Numbers are rounded to the dtype of what they stand beside. The result is an ordinary tensor:
     `compile` makes a kernel of it, `grad` its derivatives.
 
-    >>> x, a = sympy.symbols("x a")
-    >>> y = tc.from_sympy(sympy.exp(-a * x**2), {x: X, a: A})
+        x, a = sympy.symbols("x a")
+        y = tc.from_sympy(sympy.exp(-a * x**2), {x: X, a: A})
 
     Args:
         expr: a scalar sympy expression.

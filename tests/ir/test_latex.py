@@ -35,7 +35,8 @@ X, Y = A[I, K], B[K, J]
         (tc.maximum(X, 0.0), r"\max\left({A}_{i,k}, 0\right)"),
         (
             tc.where(X > 1e-9, X, 0.0),
-            r"\begin{cases} {A}_{i,k} & {A}_{i,k} > 1 \cdot 10^{-9} \\ 0 & \text{otherwise} \end{cases}",
+            r"\begin{cases} {A}_{i,k} & {A}_{i,k} > 1 \cdot 10^{-9} \\ 0 & \text{otherwise} "
+            r"\end{cases}",
         ),
         (A[I // 2, K % 3], r"{A}_{\left\lfloor \frac{i}{2} \right\rfloor,k \bmod 3}"),
         (tc.sum(X * Y, axis=K), r"\sum_{0 \le k < 5} {A}_{i,k} {B}_{k,j}"),
