@@ -116,7 +116,7 @@ def place_barriers(
     """
     if kernel.threads == 1:
         return []
-    tree = _Tree(kernel)
+    tree = Tree(kernel)
     needs = _needs(kernel, tree, touches, controls)
     block = [n for n in needs if not n.dependence.warp]
     chosen = _choose([n.spots for n in block], tree)
@@ -130,10 +130,11 @@ def place_barriers(
 # --- the tree of a kernel ---------------------------------------------------------------------
 
 
-class _Tree:
+class Tree:
     """Where each node stands, and which spots are passed on the way from one to another."""
 
     def __init__(self, kernel: Kernel) -> None:
+        """Number the nodes and spots of `kernel` in text order."""
         self.where: dict[Node, _Where] = {}
         self.order: dict[Spot, int] = {}
         self.weight: dict[Spot, int] = {}
@@ -246,7 +247,7 @@ def _sure(nodes: Sequence[Node]) -> list[Spot]:
 
 def _needs(
     kernel: Kernel,
-    tree: _Tree,
+    tree: Tree,
     touches: Mapping[Phase, Sequence[Touch]],
     controls: Mapping[Node, list[Touch]],
 ) -> list[_Need]:
@@ -270,7 +271,7 @@ def _needs(
 
 
 def _pairs(
-    kernel: Kernel, tree: _Tree, p: Node, q: Node, x: Touch, y: Touch
+    kernel: Kernel, tree: Tree, p: Node, q: Node, x: Touch, y: Touch
 ) -> list[tuple[frozenset[Spot], Dependence]]:
     """The dependences from `x` to `y`: within an iteration, and around each common loop."""
     found: list[tuple[frozenset[Spot], Dependence]] = []
@@ -309,37 +310,71 @@ def _level(
     The first `depth` loops have equal variables in both. Where another common loop follows, it
     carries the dependence, over `distance` iterations if that is given.
     """
-    first, second = mine[depth:], yours[depth:]
-    own = {*x.vars, *y.vars, *(n.loop.var for n in (*first, *second))}
-    carrier = first[0] if first and second and first[0] is second[0] else None
+    carried = depth < min(len(mine), len(yours)) and mine[depth] is yours[depth]
+    how = {"carried": carried, "distance": distance}
+    if not meets(kernel, x, y, mine, yours, depth, apart=1, **how):  # type: ignore[arg-type]
+        return None
+    across = meets(kernel, x, y, mine, yours, depth, apart=WARP, **how)  # type: ignore[arg-type]
+    return kernel.threads <= WARP or not across
 
-    def ask(apart: int) -> bool:
-        encoder = TwoInstances(frozenset(own))
-        one, other = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
-        terms = [encoder.condition(c, True, 0) for c in x.domain]
-        terms += [encoder.condition(c, True, 1) for c in y.domain]
-        for loops, copy in ((mine, 0), (yours, 1)):
-            terms += [encoder.condition(c, True, copy) for n in loops for c in in_range(n.loop)]
-        for grid in kernel.grid.values():
-            terms += [encoder.condition(c) for c in in_range(grid)]
-        terms += [f"{one(i)} = {other(j)}" for i, j in zip(x.indices, y.indices, strict=True)]
-        if carrier is not None and distance is None:
-            terms.append(f"{one(carrier.loop.var)} < {other(carrier.loop.var)}")
-        elif carrier is not None:
-            terms.append(f"{one(carrier.loop.var)} + {distance} = {other(carrier.loop.var)}")
+
+def meets(
+    kernel: Kernel,
+    x: Touch,
+    y: Touch,
+    mine: Sequence[Loop],
+    yours: Sequence[Loop],
+    depth: int,
+    *,
+    apart: int = 0,
+    carried: bool = False,
+    distance: int | None = None,
+    earlier: tuple[Loop, Loop] | None = None,
+) -> bool:
+    """Whether two instances of `x` and `y` may touch one element.
+
+    Args:
+        kernel: what they are in.
+        x: the first access, inside the loops `mine`.
+        y: the second, inside the loops `yours`.
+        mine: the loops around `x`, outermost first.
+        yours: those around `y`.
+        depth: how many of them are common, with equal variables.
+        apart: only in threads of different groups of so many; 0: in any.
+        carried: the next loop is common too, and `y` in a later iteration of it.
+        distance: later by so many iterations.
+        earlier: only where the loop around `y` has run fewer iterations than that around `x`.
+    """
+    own = {*x.vars, *y.vars, *(n.loop.var for n in (*mine[depth:], *yours[depth:]))}
+    encoder = TwoInstances(frozenset(own))
+    one, other = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
+    terms = [encoder.condition(c, True, 0) for c in x.domain]
+    terms += [encoder.condition(c, True, 1) for c in y.domain]
+    for loops, copy in ((mine, 0), (yours, 1)):
+        terms += [encoder.condition(c, True, copy) for n in loops for c in in_range(n.loop)]
+    for grid in kernel.grid.values():
+        terms += [encoder.condition(c) for c in in_range(grid)]
+    terms += [f"{one(i)} = {other(j)}" for i, j in zip(x.indices, y.indices, strict=True)]
+    if distance is not None:
+        carrier = mine[depth].loop.var
+        terms.append(f"{one(carrier)} + {distance} = {other(carrier)}")
+    elif carried:
+        carrier = mine[depth].loop.var
+        terms.append(f"{one(carrier)} < {other(carrier)}")
+    if earlier is not None:
+        first, second = earlier[0].loop, earlier[1].loop
+        passed = f"{other(second.var)} - {other(second.start)}"
+        terms.append(f"{passed} < {one(first.var)} - {one(first.start)}")
+    if apart:
         a, b = one(x.thread), other(y.thread)
         terms.append(f"{a} != {b}" if apart == 1 else f"floor({a}/{apart}) != floor({b}/{apart})")
-        return sample(encoder.set_of(*dict.fromkeys(terms))) != EMPTY
-
-    if not ask(1):
-        return None
-    return kernel.threads <= WARP or not ask(WARP)
+    return sample(encoder.set_of(*dict.fromkeys(terms))) != EMPTY
 
 
 # --- the choice -------------------------------------------------------------------------------
 
 
-def _choose(needs: Sequence[frozenset[Spot]], tree: _Tree) -> frozenset[Spot]:
+def _choose(needs: Sequence[frozenset[Spot]], tree: Tree) -> frozenset[Spot]:
     """The spots that meet all of `needs`, and are passed the fewest times together."""
     distinct = sorted(set(needs), key=lambda s: (len(s), min(tree.order[x] for x in s)))
     needed = [s for s in distinct if not any(o < s for o in distinct)]

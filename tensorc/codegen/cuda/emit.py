@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.cuda import mma
+from tensorc.codegen.cuda import copies, mma
 from tensorc.codegen.cuda.barriers import (
     Barrier,
     Spot,
+    Touch,
     control_touches,
     place_barriers,
     touches_of,
@@ -99,6 +100,7 @@ class KernelEmitter:
         self.out = self.e.out
         self.fold = FoldEmitter(self.e, kernel.threads)
         self.spots: dict[Spot, Barrier] = {}
+        self.copies = copies.Copies()
         self.decoded: dict[str, str] = {}
 
     def emit(self, drop: int | None = None) -> KernelText:
@@ -111,10 +113,12 @@ class KernelEmitter:
         status = has_check(kernel.stmt) or self.stops
         head = self._signature(used, dims, status)
         private = privatize(kernel)
-        placed = self._barriers()
+        touches = {p: touches_of(p) for p in kernel.phases()}
+        placed = self._barriers(touches)
         self._refuse_waiting(placed)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
         shared, dynamic = self._shared()
+        self.copies = copies.find(e, kernel, self.target, touches, placed)
         if self.stops:
             self.out.line("if (status[0] != 0) return;  // A check has failed.")
         self._indices()
@@ -243,8 +247,7 @@ class KernelEmitter:
 
     # --- the body -------------------------------------------------------------------------------
 
-    def _barriers(self) -> list[Barrier]:
-        touches = {p: touches_of(p) for p in self.kernel.phases()}
+    def _barriers(self, touches: Mapping[Phase, Sequence[Touch]]) -> list[Barrier]:
         controls: dict[Node, list[object]] = {}
         _controls(self.kernel, self.kernel.body, controls)
         return place_barriers(self.kernel, touches, controls)  # type: ignore[arg-type]
@@ -286,8 +289,13 @@ class KernelEmitter:
                     if orelse:
                         with self.e.region(), self.e.scope(), self.out.inside("else"):
                             self._nodes(orelse)
+            if node in self.copies.commits:
+                self.out.line("cp_async_commit();")
 
     def _barrier(self, spot: Spot) -> None:
+        left = (self.copies.waits or {}).get(spot)
+        if left is not None:
+            self.out.line(f"cp_async_wait<{left}>();")
         barrier = self.spots.get(spot)
         if barrier is not None:
             self.out.line("__syncwarp();" if barrier.warp else "__syncthreads();")
@@ -299,7 +307,9 @@ class KernelEmitter:
             self.fold.emit(phase)
             return
         with self._some(phase):
+            self.e.asynchronous = phase in self.copies.phases
             self.e.emit(phase.body)
+            self.e.asynchronous = False
 
     @contextlib.contextmanager
     def _some(self, phase: Phase) -> Iterator[None]:

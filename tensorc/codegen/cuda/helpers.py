@@ -153,13 +153,40 @@ template <typename T> {_F} void copy2(T* to, const T* from) {{
                : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }}""",
+    "cp_async16": f"""// Issue a copy of 16 bytes from global to shared memory.
+{_F} void cp_async16(void* to, const void* from) {{
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
+               : "memory");
+}}""",
+    "cp_async8": f"""// Issue a copy of 8 bytes from global to shared memory.
+{_F} void cp_async8(void* to, const void* from) {{
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
+               : "memory");
+}}""",
+    "cp_async4": f"""// Issue a copy of 4 bytes from global to shared memory.
+{_F} void cp_async4(void* to, const void* from) {{
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
+               : "memory");
+}}""",
+    "cp_async_commit": f"""// End a group of issued copies.
+{_F} void cp_async_commit() {{ asm volatile("cp.async.commit_group;" ::: "memory"); }}""",
+    "cp_async_wait": f"""// Wait until at most `left` groups are still on their way.
+template <int left> {_F} void cp_async_wait() {{
+  asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
+}}""",
     "fail": f"""// Report that check `number` failed; true if it is the first that did.
 {_F} bool fail(int* status, int number) {{
   return atomicCAS(status, 0, number + 1) == 0;
 }}""",
 }
 
-_CALL = re.compile(r"\b([a-z][a-z0-9_]*)(?:<[a-z ]+>)?\(")
+_CALL = re.compile(r"\b([a-z][a-z0-9_]*)(?:<[a-z0-9 ]+>)?\(")
 
 
 def helper_texts(source: str) -> list[str]:

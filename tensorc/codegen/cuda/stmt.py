@@ -37,6 +37,7 @@ class StmtEmitter(ExprEmitter):
         """Start with nothing bound."""
         super().__init__(names)
         self.checks = checks
+        self.asynchronous = False  # Whether copies to shared memory are issued, not waited for.
 
     def emit(self, stmt: Stmt) -> None:
         """Write one statement."""
@@ -45,6 +46,11 @@ class StmtEmitter(ExprEmitter):
                 self._for(stmt)
             case If():
                 self._if(stmt)
+            case Store(buffer, indices, Load(source, at)) if self.asynchronous:
+                with self.statement(*indices, *at):
+                    to, from_ = self.element(buffer, indices), self.element(source, at)
+                    size = buffer.dtype.bytes
+                    self.out.line(f"cp_async{size}(&{to.text}, &{from_.text});")
             case Store(buffer, indices, value):
                 with self.statement(*indices, value):
                     self.store(buffer, indices, self.value(value))

@@ -188,17 +188,38 @@ def _statement(e: StmtEmitter, stmt: Store | Accumulate, loop: For, lanes: int) 
 
 def _copied(e: StmtEmitter, stmt: Store, loop: For, lanes: int) -> bool:
     """A plain copy between two places of memory, as wide as both allow."""
+    found = _copy(e, stmt, loop, lanes)
+    if found is None:
+        return False
+    target, source, width = found
+    call = "cp_async" if e.asynchronous else "copy"
+    for lane in range(0, lanes, width):
+        to, source_at = _address(e, target, lane), _address(e, source, lane)
+        e.out.line(f"{call}{width * stmt.buffer.dtype.bytes}({to}, {source_at});")
+    return True
+
+
+def _copy(
+    e: StmtEmitter, stmt: Store, loop: For, lanes: int
+) -> tuple[_Access, _Access, int] | None:
+    """The two accesses of a plain copy, and how many lanes both allow at once."""
     value = stmt.value
     assert isinstance(value, Load), "a copy stores a load"
     target = _access(e, stmt.buffer, stmt.indices, loop, lanes)
     source = _access(e, value.buffer, value.indices, loop, lanes)
     if target is None or source is None:
-        return False
-    width = min(target.width, source.width)
-    for lane in range(0, lanes, width):
-        to, source_at = _address(e, target, lane), _address(e, source, lane)
-        e.out.line(f"copy{width * stmt.buffer.dtype.bytes}({to}, {source_at});")
-    return True
+        return None
+    return target, source, min(target.width, source.width)
+
+
+def copy_bytes(e: StmtEmitter, stmt: Store, loop: For | None) -> int:
+    """How many bytes a plain copy moves at once, in the vector loop `loop` if there is one."""
+    size = stmt.buffer.dtype.bytes
+    lanes = const_int(loop.extent) if loop is not None else None
+    if loop is None or lanes is None or lanes < 2:
+        return size
+    found = _copy(e, stmt, loop, lanes)
+    return size if found is None else size * found[2]
 
 
 def _address(e: StmtEmitter, access: _Access, lane: int) -> str:

@@ -135,3 +135,25 @@ def tensor_gemm(
                         for c in vectorized(2):
                           C[bi*64 + {row}, bj*64 + {column}] = acc[{row}, {column}]
 """  # noqa: E501
+
+
+def pipelined(stages: int = 3, hint: str = " {async: True}", lanes: int = 4) -> str:
+    """Rows that go through shared memory, fetched `stages - 1` iterations ahead by 64 threads."""
+    width, ahead = 64 * lanes, stages - 1
+    prologue = f"""      for a in range({ahead}):
+        for t in thread.x(64){hint}:
+          for v in vectorized({lanes}):
+            S[a, t * {lanes} + v] = A[a, t * {lanes} + v]
+"""
+    return f"""program p(A: in float32[8, {width}], B: out float32[8, {width}]):
+  for b in block.x(1):
+    alloc S: float32[{stages}, {width}] shared
+{prologue if ahead else ""}      for i in range(8):
+        if i + {ahead} < 8:
+          for t in thread.x(64){hint}:
+            for v in vectorized({lanes}):
+              S[(i + {ahead}) % {stages}, t * {lanes} + v] = A[i + {ahead}, t * {lanes} + v]
+        for t in thread.x(64):
+          for v in vectorized({lanes}):
+            B[i, t * {lanes} + v] = S[i % {stages}, {width - lanes} - t * {lanes} + v]
+"""
