@@ -11,12 +11,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 GPU := $(or $(GPU_PYTHON),$(BIN)/python)
 
-.PHONY: help demo test fuzz check format bench gpu clean
+.PHONY: help demo test test-peers fuzz check format bench gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    train a digit classifier with one compiled step (MODEL=mlp or softmax)'
 	@echo 'make test    run the tests (TESTS="tests/data -k idx" for some of them)'
+	@echo 'make test-peers  compare operations, layers and optimizers with torch'
 	@echo 'make fuzz    run random schedules of random programs (PAIRS=20000 SEED=0)'
 	@echo 'make check   format, lint, layers and types, as CI checks them'
 	@echo 'make format  rewrite the sources in the project format'
@@ -29,6 +30,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 $(TESTS)
+
+test-peers: $(VENV)/.installed-peers
+	$(BIN)/python -m pytest tests/peers
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz.py --pairs $(PAIRS) --seed $(SEED)

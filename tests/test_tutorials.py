@@ -57,6 +57,22 @@ def test_an_imperative_loop_is_the_compiled_step(tmp_path: Path) -> None:
         assert stage in output
 
 
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("05_mlp.py", ("layer0.weight: float32 (64, 64)", "test: loss", "the same bits in all 15")),
+        ("06_cnn.py", ("d.x[n, p, q, c] = sum(", "epoch 10: mean loss", "test: loss")),
+        ("07_batchnorm_dropout.py", ("layer1.running_mean", "test error", "the same call twice")),
+    ],
+)
+def test_a_network_reaches_its_goal_on_the_digits_of_the_package(
+    name: str, stages: tuple[str, ...], tmp_path: Path
+) -> None:
+    output = run_tutorial(name, "--data", "digits", folder=tmp_path)
+    for stage in stages:
+        assert stage in output
+
+
 @pytest.mark.parametrize("model", ["mlp", "softmax"])
 def test_the_demo_reaches_its_goal_on_the_digits_of_the_package(model: str, tmp_path: Path) -> None:
     options = ("--model", model, "--data", "digits", "--out", str(tmp_path / "demo"))
