@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorc.dtypes import DType, as_dtype, float32
 from tensorc.errors import ArgumentError, DTypeError, ShapeError
+from tensorc.live import refresh
 from tensorc.nn.init import Initializer, Seed, zeros
 from tensorc.te.tensor import Tensor, placeholder
 
@@ -54,7 +55,12 @@ class Stored:
 
     @property
     def value(self) -> NDArray[Any]:
-        """The array, live: a compiled step changes it."""
+        """The array, live: a compiled step changes it.
+
+        Where one works on a GPU, the values are brought from there when this is read; keep no
+        array for later.
+        """
+        refresh(self._value)
         if self.leaf is not None:
             self.leaf.expose()
         return self._value

@@ -55,7 +55,6 @@ def test_a_model_trains_as_on_the_cpu() -> None:
     f, g = tc.compile(step(ours), target="cuda-emu"), tc.compile(step(theirs))
     for number, (x, y) in enumerate(batches(20), 1):
         assert_close(f(x, y), g(x, y), number)
-    f.sync_state()
     for name, value in theirs.state_dict().items():
         assert_close(ours.state_dict()[name], value, 20)
     assert set(f.state) == set(g.state)
@@ -92,11 +91,27 @@ def test_steps_of_one_model_share_its_parameters_on_the_device() -> None:
     train(x, y)
     after = infer(x)
     assert not np.array_equal(before, after)
-    train.sync_state()
     np.testing.assert_array_equal(
         after, tc.compile(nn.inference_step(ours, BATCH), target="cuda-emu")(x)
     )
     assert_close(after, tc.compile(nn.inference_step(ours, BATCH))(x), 1)
+
+
+def test_what_is_written_into_a_model_is_what_the_next_call_works_on() -> None:
+    ours, theirs = model(), model()
+    f, g = tc.compile(step(ours), target="cuda-emu"), tc.compile(step(theirs))
+    (x, y), *_ = batches(1)
+    f(x, y)
+    g(x, y)
+    start = model().state_dict()
+    for each in (ours, theirs):
+        each.load_state_dict(start)
+    assert_close(f(x, y), g(x, y), 2)
+    for name, value in theirs.state_dict().items():
+        assert_close(ours.state_dict()[name], value, 2)
+    del f
+    for name, value in theirs.state_dict().items():
+        assert_close(ours.state_dict()[name], value, 2)
 
 
 def test_the_learning_rate_can_be_changed_between_calls() -> None:

@@ -230,7 +230,11 @@ class CudaFunction(Function):
                         )
                     self._sources[i] = array
                 else:
-                    self._sources[i] = mirror_of(device, array, name)
+                    mirror = self._sources[i] = mirror_of(device, array, name)
+                    self._observe(mirror)
+
+    def _observe(self, mirror: Mirror) -> None:
+        """Hear of the mirror of a piece of state."""
 
     # --- calls -----------------------------------------------------------------------------------
 

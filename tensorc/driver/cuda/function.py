@@ -14,6 +14,7 @@ from tensorc.driver.function import CompiledFunction
 from tensorc.driver.stages import timing_text
 from tensorc.emulator import EmulatorReport, LaunchOptions
 from tensorc.errors import CompileError
+from tensorc.live import register
 from tensorc_runtime.cuda.function import CudaFunction
 from tensorc_runtime.cuda.plan import CudaImage, CudaPlan
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tensorc.driver.artifact import Artifact
     from tensorc.emulator import EmulatedDriver, MemoryProfile
     from tensorc.target import Target
+    from tensorc_runtime.cuda.mirror import Mirror
     from tensorc_runtime.manifest import Manifest
 
 
@@ -77,6 +79,9 @@ class CudaCompiledFunction(CudaFunction, CompiledFunction):
         )
         made._device_index, made._module = self._device_index, self._module
         return made
+
+    def _observe(self, mirror: Mirror) -> None:
+        register(mirror.host, mirror)  # A model's parameters are read through it.
 
     def inspect(self, stage: str) -> str:
         """How the function looked at a stage of its compilation, as text.
