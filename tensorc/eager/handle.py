@@ -401,7 +401,7 @@ class EagerTensor(Operators):
     def update(
         self,
         rule: Any,
-        leaves: Sequence[EagerTensor],
+        leaves: Mapping[str, EagerTensor],
         state: dict[str, NDArray[Any]],
         zero_grad: bool,
     ) -> None:

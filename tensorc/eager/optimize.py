@@ -10,7 +10,7 @@ from tensorc.eager.evaluate import Plan, Trace, forget, make_plan, planned, symb
 from tensorc.errors import TensorcError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _COMING = np.empty(0)  # Stands for the data of values while the function runs that computes them.
 
 
-def update(rule: Any, leaves: Sequence[Any], state: dict[str, NDArray[Any]], drop: bool) -> None:
-    """Update the data of `leaves`, in place, by their gradients; `state` is the optimizer's own.
+def update(rule: Any, named: Mapping[str, Any], state: dict[str, NDArray[Any]], drop: bool) -> None:
+    """Update the leaves of `named`, in place, by their gradients; `state` is the optimizer's own.
 
     What else is wanted of the graph behind the gradients is computed with them, before the update.
     With `drop` the gradients are gone afterwards, and were never stored.
@@ -28,12 +28,13 @@ def update(rule: Any, leaves: Sequence[Any], state: dict[str, NDArray[Any]], dro
     Raises:
         CheckFailed: a value in the data is not allowed; leaves and state are as they were.
     """
+    leaves = list(named.values())
     gradients = [leaf.grad._value for leaf in leaves]
     if drop:
         for leaf in leaves:
             leaf.zero_grad()
     try:
-        found, plan = _planned(rule, [leaf._value for leaf in leaves], gradients, drop)
+        found, plan = _planned(rule, named, gradients, drop)
         given = [found.leaves[k].array for k in plan.leaves]
     except Exception:
         for leaf, value in zip(leaves, gradients, strict=True):
@@ -62,17 +63,17 @@ def update(rule: Any, leaves: Sequence[Any], state: dict[str, NDArray[Any]], dro
 
 
 def _planned(
-    rule: Any, leaves: Sequence[Value], gradients: Sequence[Value], drop: bool
+    rule: Any, named: Mapping[str, Any], gradients: Sequence[Value], drop: bool
 ) -> tuple[Trace, Plan]:
+    leaves = [leaf._value for leaf in named.values()]
     found = trace(() if drop else gradients, inner=gradients)
     places = [found.place(v) for v in gradients]
     numbers = [found.leaf(v) for v in leaves]
     shapes = [v.signature for v in leaves]
-    key = ("update", rule, *found.key, *places, *numbers, *shapes)
+    key = ("update", rule, *found.key, *places, *numbers, *shapes, *named)
 
     def make() -> Plan:
-        names = {v: f"p{k}" for k, v in enumerate(leaves)}
-        built = symbolic(found, names)
+        built = symbolic(found, dict(zip(leaves, named, strict=True)))
         old = [built.of(v) for v in leaves]
         new, kept = rule.update([(p, built.of(g)) for p, g in zip(old, gradients, strict=True)])
         changed = [(tensor, after) for tensor, after, _ in kept if after is not tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 class Bound:
     """A rule with its parameters and its state: `step()` updates them by their gradients.
 
-    Parameters are those of `nn`, or tensors that hold data and require a gradient. `state` has the
-    learning rate and the moments, by the names that a compiled step gives them, with `p0`, `p1`...
-    for the parameters; it is filled by the first step, and what is written into it counts.
+    Parameters are those of `nn`, or tensors that hold data and require a gradient: in a list, or by
+    name, as in `rule.bind(dict(model.named_parameters()))`. In a list they are called `p0`, `p1`...
+    `state` has the learning rate and the moments, by the names that a compiled step gives them; it
+    is filled by the first step, and what is written into it counts.
 
         >>> import tensorc as tc
         >>> w = tc.tensor([1.0, 2.0], requires_grad=True)
@@ -31,15 +33,24 @@ class Bound:
         ([0.0, 0.0], [2.0, 4.0])
     """
 
-    def __init__(self, rule: Any, parameters: Sequence[Any]) -> None:
+    def __init__(self, rule: Any, parameters: Sequence[Any] | Mapping[str, Any]) -> None:
         """Nothing is computed yet.
 
         Raises:
             ArgumentError: something that keeps no gradient, or nothing at all.
         """
         self.rule = rule
-        self.parameters = list(parameters)
+        if not isinstance(parameters, Mapping):
+            parameters = {f"p{k}": p for k, p in enumerate(parameters)}
+        self.names, self.parameters = list(parameters), list(parameters.values())
         self.state: dict[str, NDArray[Any]] = {}
+        try:
+            hash(rule)
+        except TypeError:
+            raise ArgumentError(
+                f"bind: {type(rule).__name__} must be hashable, as a frozen dataclass is: "
+                "functions are compiled once for each rule"
+            ) from None
         if not self.parameters:
             raise ArgumentError(f"bind: there are no parameters for {rule!r}")
         for p in self.parameters:
@@ -64,10 +75,14 @@ class Bound:
         Raises:
             CheckFailed: a value in the data is not allowed; no parameter was changed.
         """
-        leaves = [leaf for leaf in map(_leaf, self.parameters) if leaf is not None]
-        with_grad = [leaf for leaf in leaves if leaf.grad is not None]
-        if with_grad:
-            with_grad[0].grad.update(self.rule, with_grad, self.state, zero_grad)
+        leaves: dict[str, Any] = {}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            leaf = _leaf(parameter)
+            if leaf is not None and leaf.grad is not None:
+                leaves[name] = leaf
+        if leaves:
+            first = next(iter(leaves.values()))
+            first.grad.update(self.rule, leaves, self.state, zero_grad)
 
     @property
     def lr(self) -> float:

@@ -9,7 +9,7 @@ from tensorc.optim.bound import Bound
 from tensorc.optim.state import PREFIX, Pairs, Updates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Rule(ABC):
@@ -21,6 +21,6 @@ class Rule(ABC):
     def update(self, parameters: Pairs, prefix: str = PREFIX) -> Updates:
         """The new values of (parameter, gradient) pairs, and the state, named from `prefix` on."""
 
-    def bind(self, parameters: Sequence[Any]) -> Bound:
+    def bind(self, parameters: Sequence[Any] | Mapping[str, Any]) -> Bound:
         """This rule on the parameters of a model, for imperative use: see `Bound`."""
         return Bound(self, parameters)

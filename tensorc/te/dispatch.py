@@ -31,7 +31,10 @@ class Imperative:
     """`gradients(wrt, seed, **options)`: what `tc.grad` gives where this tensor is its `y`."""
 
     update: Callable[..., Any]
-    """`update(rule, leaves, state, zero_grad)`: one step of an optimizer; this is a gradient."""
+    """`update(rule, leaves, state, zero_grad)`: a step of an optimizer on leaves by name.
+
+    This tensor is the gradient of one of them.
+    """
 
 
 def imperative_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Imperative | None:

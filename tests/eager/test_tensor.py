@@ -54,6 +54,14 @@ def test_the_data_is_a_copy_on_the_way_in_and_out() -> None:
     assert made.tolist() == [1.0, 1.0, 1.0]
 
 
+def test_memory_is_shared_where_that_is_asked_for() -> None:
+    array = np.ones(3, np.float32)
+    shared, turned = tc.tensor(array, copy=False), tc.tensor(array.reshape(3, 1).T, copy=False)
+    assert np.shares_memory(np.asarray(shared), array)
+    np.testing.assert_array_equal((shared + turned).numpy(), [[2.0, 2.0, 2.0]])
+    assert not np.shares_memory(np.asarray(tc.tensor(array, "float64", copy=False)), array)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

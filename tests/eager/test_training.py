@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ RULES = [
     optim.SGD(lr=0.1),
     optim.SGD(lr=0.1, momentum=0.9, weight_decay=0.01),
     optim.Adam(lr=0.01),
+    optim.SGD(lr=0.1, momentum=0.9, form="mean", bias_correction=True),
+    optim.ClipNorm(optim.AdamW(lr=0.01), 0.5),
+    optim.Groups({"*.bias": optim.SGD(lr=0.2), "*": optim.SGD(lr=0.1)}),
 ]
 
 
@@ -57,13 +61,15 @@ def train(model: nn.Module, optimizer: Any, data: list[tuple[Any, Any]], **step:
 def test_the_loop_gives_the_very_bits_of_the_compiled_step(rule: Any, zero_grad: bool) -> None:
     ours, theirs = mlp(), mlp()
     step = tc.compile(nn.training_step(theirs, nn.SoftmaxLoss(), rule, batch=4))
-    optimizer = rule.bind(ours.parameters())
+    optimizer = rule.bind(dict(ours.named_parameters()))
     data = batches(6)
     np.testing.assert_array_equal(
         train(ours, optimizer, data, zero_grad=zero_grad), [step(x, y) for x, y in data]
     )
     for name, array in ours.state_dict().items():
         np.testing.assert_array_equal(array, theirs.state_dict()[name])
+    for name, state in optimizer.state.items():
+        np.testing.assert_array_equal(state, step.state[name])
 
 
 def test_a_loop_compiles_one_function(compiled: list[str]) -> None:
@@ -175,6 +181,30 @@ def test_bind_refuses_what_cannot_learn() -> None:
         with pytest.raises(tc.ArgumentError) as caught:
             optim.SGD(lr=0.1).bind(given)
         assert str(caught.value) == message
+
+
+def test_a_rule_of_ones_own_and_one_that_cannot_be_told_from_others() -> None:
+    @dataclass(frozen=True)
+    class Sign(optim.Rule):
+        lr: float
+
+        def update(self, parameters: Any, prefix: str = "optimizer") -> Any:
+            assert prefix == "optimizer"
+            return [p - tc.sign(g) * self.lr for p, g in parameters], []
+
+    class Loose(Sign):
+        __hash__ = None  # type: ignore[assignment]
+
+    w: Any = tc.tensor([1.0, -1.0], requires_grad=True)
+    (w * w).sum().backward()
+    Sign(0.25).bind([w]).step()
+    assert w.tolist() == [0.75, -0.75]
+    with pytest.raises(tc.ArgumentError) as caught:
+        Loose(0.25).bind([w])
+    assert str(caught.value) == (
+        "bind: Loose must be hashable, as a frozen dataclass is: functions are compiled once for "
+        "each rule"
+    )
 
 
 def test_an_update_by_hand_as_in_needle() -> None:
