@@ -45,6 +45,12 @@ def test_a_product_is_scheduled_step_by_step(tmp_path: Path) -> None:
         assert stage in output
 
 
+def test_gradients_are_read_and_checked(tmp_path: Path) -> None:
+    output = run_tutorial("03_gradients.py", folder=tmp_path)
+    for stage in ("strided gather", "a gather is required", "down t", "are computed again", "Sum("):
+        assert stage in output
+
+
 def test_an_imperative_loop_is_the_compiled_step(tmp_path: Path) -> None:
     output = run_tutorial("04_imperative.py", folder=tmp_path)
     for stage in (
