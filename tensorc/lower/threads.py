@@ -13,7 +13,8 @@ loops of its own:
                                                 B[k, ty, tx] += S[ty, 31 - tx]
 
 Iterations of a bound loop are independent, so the order of instances changes only where it may.
-What such a loop allocates around several phases gets a dimension for it.
+What such a loop allocates around several phases gets a dimension for it. Thread loops count from 0,
+since a loop around may decide where they start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.errors import CompileError
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, Expr, Load, Unary, UnaryOp, const_int
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Buffer,
+    Const,
+    Expr,
+    Load,
+    Unary,
+    UnaryOp,
+    const_int,
+)
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -36,7 +47,7 @@ from tensorc.ir.stmt import (
     Store,
     block,
 )
-from tensorc.ir.walk import loads, rewrite, walk, walk_stmts, written_buffers
+from tensorc.ir.walk import loads, rewrite, substitute, walk, walk_stmts, written_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +61,16 @@ def spread_threads(program: Program) -> Program:
     Raises:
         CompileError: a serial loop or a condition around several phases depends on the thread.
     """
-    return replace(program, body=_spread(program.body))
+    return replace(program, body=_spread(rewrite(program.body, _from_zero)))
+
+
+def _from_zero(node: Node) -> Node | None:
+    """`for t in thread.x(2, 9): body(t)` as `for t in thread.x(7): body(2 + t)`."""
+    if not isinstance(node, For) or not is_thread_loop(node) or const_int(node.start) == 0:
+        return None
+    var = replace(node.var)
+    body = substitute(node.body, {node.var: Binary(BinaryOp.ADD, node.start, var)})
+    return replace(node, var=var, start=Const(0, var.dtype), body=body)
 
 
 def is_thread_loop(stmt: Stmt) -> bool:

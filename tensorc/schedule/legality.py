@@ -21,7 +21,7 @@ from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.printer import builtin_name, show
 from tensorc.ir.sets import EMPTY, Encoder, sample
 from tensorc.ir.stmt import Accumulate, Check, For, Leaf, Stmt
-from tensorc.ir.walk import loads, substitute, written_buffers
+from tensorc.ir.walk import free_vars, loads, substitute, written_buffers
 from tensorc.schedule.digits import tied_vars
 from tensorc.schedule.tree import Site, Time, sites
 
@@ -195,19 +195,26 @@ def carried_pair(
 ) -> Violation | None:
     """A dependent pair in different iterations of `loop`, or None: what forbids parallel lanes.
 
-    `given` is what holds around the loop. With `folding`, iterations may fold into one element by
-    one and the same accumulation, in any order; one that rounds not if `strict`.
+    `given` is what holds around the loop. With `folding`, all iterations may fold into the same
+    elements by one and the same accumulation, in any order; one that rounds not if `strict`.
     """
     inside = [(site, _Touched.of(site)) for site in sites(loop)]
     for a, one in inside:
         for b, other in inside:
             if not one.meets(other):
                 continue
-            own = folding and a.leaf is b.leaf
+            own = folding and a.leaf is b.leaf and _is_fixed(a.leaf, loop.var)
             found = _conflict(a, b, given, None, commute=own, strict=strict, differ=loop.var)
             if found is not None:
                 return found
     return None
+
+
+def _is_fixed(leaf: Leaf, var: Var) -> bool:
+    """Whether a leaf writes the same elements for each value of `var`."""
+    if isinstance(leaf, Check):
+        return True
+    return all(v is not var for index in leaf.indices for v in free_vars(index))
 
 
 def _conflict(

@@ -11,7 +11,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.expr import const_int
 from tensorc.ir.printer import KEYWORDS
 from tensorc.ir.stmt import GRID_AXES, Allocate, For, ForKind, Hint, Program, Stmt
-from tensorc.ir.walk import walk_stmts
+from tensorc.ir.walk import free_vars, walk_stmts
 from tensorc.schedule.legality import Violation, carried_pair, refuse
 from tensorc.schedule.loops import need_serial
 from tensorc.schedule.tree import around, loops_on, parts, path_to, replace_stmt, with_body
@@ -85,8 +85,8 @@ def bind(program: Program, loop: For, axis: str, strict: bool = False) -> Progra
         ScheduleError: two iterations depend on each other (shown); there is no such axis; a loop
             around or inside has it already; a block would stand inside of its threads; the number
             of threads is not a constant, or above 1024 with the loops around or inside; there are
-            more than 65535 blocks on y or z; blocks would share a buffer that is one block's or
-            one thread's own.
+            more than 65535 blocks on y or z, or a number that depends on another axis; blocks would
+            share a buffer that is one block's or one thread's own.
     """
     step = f"bind({loop.var.name}, {axis})"
     if axis not in GRID_AXES:
@@ -106,6 +106,7 @@ def bind(program: Program, loop: For, axis: str, strict: bool = False) -> Progra
     else:
         _blocks_fit(step, loop, axis)
         _inside_of_threads(step, [x for x in over if _is_on(x, "thread")])
+        _is_a_box(step, loop, [x for x in (*over, *inside) if _is_on(x, "block")])
         _own_storage(step, path)
     folds = axis == "thread.x"
     violation = carried_pair(loop, around(program, loop), folding=folds, strict=strict)
@@ -177,6 +178,18 @@ def _inside_of_threads(step: str, threads: Sequence[For]) -> None:
             f"{step}: loop {threads[0].var.name} around is bound to {threads[0].axis}, and a block "
             "is outside of its threads; bind an outer loop to the blocks"
         )
+
+
+def _is_a_box(step: str, loop: For, blocks: Sequence[For]) -> None:
+    """Refuse block loops of which one's range depends on another one."""
+    for other in blocks:
+        for a, b in ((loop, other), (other, loop)):
+            if any(v is b.var for e in (a.start, a.extent) for v in free_vars(e)):
+                raise ScheduleError(
+                    f"{step}: the range of {a.var.name}, {a.extent} from {a.start}, depends on "
+                    f"{b.var.name}, and a grid has as many blocks on an axis everywhere; bind one "
+                    "of them, or run the other over all and guard what is inside"
+                )
 
 
 def _own_storage(step: str, path: Sequence[Stmt]) -> None:

@@ -34,6 +34,19 @@ for i in range(8):
   S[] += A[i]
   S[] += A[i] * A[i]""",
 )
+COUNTS = program(
+    "A: in int64[8], S: inout float32[4]",
+    """
+for i in range(8):
+  S[abs(A[i]) % 4] += 1.0""",
+)
+TRIANGLE = program(
+    "A: in float32[8, 8], B: inout float32[8, 8]",
+    """
+for i in range(8):
+  for j in range(i + 1):
+    B[i, j] = A[i, j]""",
+)
 AGAIN = program(
     "A: in float32[8], S: out float32[]",
     """
@@ -46,6 +59,7 @@ GRIDS = (
     Refused("a sum over the blocks of a grid", MATMUL, "", "bind C:k block.x"),
     Refused("a sum over the rows of a block's threads", MATMUL, "", "bind C:k thread.y"),
     Refused("a rounded sum over threads, in strict order", MATMUL, "", "bind C:k thread.x", True),
+    Refused("a sum over threads into elements that data choose", COUNTS, "", "bind S:i thread.x"),
     Refused("two sums into one element over threads", TWICE, "", "bind S:i thread.x"),
     Refused(
         "an initialisation by each of the threads that fold",
@@ -56,6 +70,7 @@ GRIDS = (
     Refused("threads of two loops", WIDE, "bind B:i thread.y", "bind B:j thread.x"),
     Refused("threads of a loop around others", WIDE, "bind B:j thread.x", "bind B:i thread.y"),
     Refused("a long axis of blocks", LONG, "", "bind B:i block.y"),
+    Refused("a triangle of blocks", TRIANGLE, "bind B:i block.y", "bind B:j block.x"),
     Refused("blocks inside of threads", WIDE, "bind B:i thread.x", "bind B:j block.x"),
     Refused("threads around blocks", WIDE, "bind B:j block.x", "bind B:i thread.x"),
     Refused(

@@ -173,6 +173,8 @@ def _logical(e: ExprEmitter, op: BinaryOp, x: Expr, y: Expr) -> Text:
         BinaryOp.XOR: ("!=", EQUAL),
     }[op]
     a, b = e.value(x), e.value(y)
+    if op is BinaryOp.XOR:  # C compares chains from the left: a != 0 != b.
+        return Text(f"{a.at(level + 1)} {sign} {b.at(level + 1)}", level, "bool")
     # Parentheses between && and ||, which compilers ask for.
     texts = [
         v.at(BIT_OR) if v.level in (AND, OR) and v.level != level else v.at(level) for v in (a, b)

@@ -24,7 +24,7 @@ from tensorc.codegen.cuda.private import digits_of, privatize
 from tensorc.codegen.cuda.stmt import StmtEmitter
 from tensorc.codegen.cuda.types import ADD, ATOM, Text
 from tensorc.errors import CompileError
-from tensorc.ir.expr import Buffer, Dim, Load, const_int, is_const
+from tensorc.ir.expr import Buffer, Dim, Load, Var, const_int, is_const
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Accumulate, Allocate, Check, Leaf, Store
 from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
@@ -102,6 +102,7 @@ class KernelEmitter:
         self.spots: dict[Spot, Barrier] = {}
         self.copies = copies.Copies()
         self.decoded: dict[str, str] = {}
+        self.numbers: dict[Phase, dict[Var, Text]] = {}
 
     def emit(self, drop: int | None = None) -> KernelText:
         """The function, without the barrier number `drop`."""
@@ -142,14 +143,28 @@ class KernelEmitter:
         final = [t for t in lines if t.lstrip("(").split("[")[0] in stages]
         return "".join(f"// {line}\n" for line in dict.fromkeys(final))
 
+    def _exchanged(self, writes: set[Buffer]) -> set[Buffer]:
+        """The buffers through which threads may hand each other values.
+
+        A pointer to one has no `__restrict__`: behind it a compiler keeps what it has loaded in a
+        register, and a barrier does not make it look again.
+        """
+        if len(self.kernel.body) == 1 and isinstance(self.kernel.body[0], Phase):
+            return set()
+        read = {n.buffer for n in walk(self.kernel.stmt) if isinstance(n, Load)}
+        folded = {b for n in walk(self.kernel.stmt) if isinstance(n, Accumulate) for b in n.buffers}
+        return writes & (read | folded)
+
     def _signature(self, used: Sequence[Buffer], dims: Sequence[Dim], status: bool) -> str:
         writes = {b for leaf in leaves(self.kernel.stmt) for b in written_buffers(leaf)}
+        exchanged = self._exchanged(writes)
         params = []
         for buffer in used:
             place = Place(buffer, self.names.fresh(buffer.name), True, self.align[buffer])
             self.e.places[buffer] = place
             const = "" if buffer in writes else "const "
             alone = not any(o is not buffer and self.overlaps(buffer, o) for o in used)
+            alone = alone and buffer not in exchanged
             restrict = " __restrict__" if alone else ""
             params.append(f"{const}{place.ctype}*{restrict} {place.name}")
         for dim in dims:
@@ -209,7 +224,8 @@ class KernelEmitter:
                     p.count == self.kernel.threads for p in self.kernel.phases()
                 )
                 self.out.line(f"const int {name} = {'threadIdx.x' if only else text};")
-            self.e.vars[loop.var] = Text(self.decoded[key], ATOM, "int")
+            number = self.e.vars[loop.var] = Text(self.decoded[key], ATOM, "int")
+            self.numbers.setdefault(phase, {})[loop.var] = number
 
     # --- shared memory --------------------------------------------------------------------------
 
@@ -234,7 +250,8 @@ class KernelEmitter:
         if dynamic:
             self.out.line(f"extern __shared__ __align__({_SHARED_ALIGN}) unsigned char smem[];")
         for buffer, offset in zip(own, offsets, strict=True):
-            wide = _bytes(buffer) >= _SHARED_ALIGN
+            # Of another size, LLVM would load whole vectors beyond the array's end.
+            wide = _bytes(buffer) % _SHARED_ALIGN == 0
             known = _SHARED_ALIGN if wide else buffer.dtype.bytes
             place = Place(buffer, self.names.fresh(buffer.name), False, known)
             self.e.places[buffer] = place
@@ -301,6 +318,8 @@ class KernelEmitter:
             self.out.line("__syncwarp();" if barrier.warp else "__syncthreads();")
 
     def _phase(self, phase: Phase) -> None:
+        # One loop may run in several phases, each of which counts its threads in its own way.
+        self.e.vars.update(self.numbers.get(phase, {}))
         for line in _phase_comment(phase):
             self.out.line(f"// {line}")
         if phase.fold is not None:

@@ -241,3 +241,41 @@ def test_wide_accesses_are_made_in_machine_code() -> None:
     wide = {n for n in names if ".128" in n}
     assert {n.split(".")[0] for n in wide} == {"LDG", "LDS", "STS", "STG"}
     assert not any(n.startswith(("LDL", "STL")) for n in names)
+
+
+def test_a_loop_around_may_decide_where_thread_loops_start() -> None:
+    check(
+        """program main(A: in float32[9, 9], B: inout float32[9, 9]):
+  for b in block.x(9):
+    for i in range(4):
+      for t in thread.x(i, i + 5):
+        B[b, t] = B[b, t] + A[i, t]
+"""
+    )
+
+
+def test_a_thread_looks_again_at_what_another_one_wrote_before_a_barrier() -> None:
+    """Behind `__restrict__` NVRTC would keep `T[i % 2]` in a register."""
+    emulated = check(
+        """program main(A: in int32[9], B: out int32[8, 5], T: inout int32[2]):
+  for i in range(8):
+    T[(i + 1) % 2] = A[i + 1]
+    for j in thread.x(5):
+      B[i, j] = T[i % 2]
+"""
+    )
+    assert "int* T" in emulated.module.source
+    assert "int* __restrict__ B" in emulated.module.source
+
+
+def test_a_loop_around_several_phases_is_counted_in_each_by_its_own_threads() -> None:
+    check(
+        """program main(A: in float32[5, 3], B: in float32[3, 6], C: out float32[5, 6]):
+  for i in block.x(5):
+    for j in thread.y(6):
+      C[i, j] = 0.0
+      for k in thread.x(3):
+        C[i, j] += A[i, k] * B[k, j]
+""",
+        bound=1e-6,
+    )

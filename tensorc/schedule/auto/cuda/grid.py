@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads, nests
 from tensorc.ir.stmt import Check, For, ForKind, Store
-from tensorc.ir.walk import walk_stmts, written_buffers
+from tensorc.ir.walk import free_vars, walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, stride
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.legality import carried_pair
@@ -53,6 +53,8 @@ def bind_nest(s: Schedule, nest: For, target: Target) -> None:
         ScheduleError: a step is refused.
     """
     chain = [Loop(s, stage_of(x), x.var) for x in perfect(nest)]
+    if not chain:
+        return
     found = [x for x in chain if is_parallel(s, x)]
     if found and chain[: len(found)] != found:
         rest = [x for x in chain if x not in found]
@@ -85,10 +87,14 @@ def stage_of(stmt: Stmt) -> str:
 
 
 def perfect(nest: Stmt) -> list[For]:
-    """The loops that stand alone inside each other, from `nest` on."""
+    """The loops that stand alone inside each other, of ranges free of each other."""
     found: list[For] = []
+    own: set[Var] = set()
     while isinstance(nest, For) and nest.kind is ForKind.SERIAL:
+        if any(v in own for e in (nest.start, nest.extent) for v in free_vars(e)):
+            break
         found.append(nest)
+        own.add(nest.var)
         nest = nest.body
     return found
 
