@@ -201,17 +201,24 @@ class Replay:
             try:
                 self._issue(int(stream.value))
             except BaseException:
-                code, *rest = device.api.cuStreamEndCapture(stream.value)
-                if not code and rest and rest[0]:
-                    Handle(device, rest[0], "cuGraphDestroy")
+                self._end_capture(stream)
                 raise
-            graph = Handle(
-                device, device.call("cuStreamEndCapture", stream.value), "cuGraphDestroy"
-            )
+            code, graph = self._end_capture(stream)
         finally:
             device.capturing = False
+        if code or graph is None:
+            raise device.error("cuStreamEndCapture", code, self._label)
         made = device.call("cuGraphInstantiate", graph.value, 0)
         return Handle(device, made, "cuGraphExecDestroy")
+
+    def _end_capture(self, stream: Handle) -> tuple[Any, Handle | None]:
+        """End a capture, whatever it takes: while one is open, most calls are not allowed."""
+        device = self._device
+        code, *values = device.api.cuStreamEndCapture(stream.value)
+        if code:
+            _, *values = device.api.cuStreamEndCapture(stream.value)
+        found = values[0] if values else None
+        return code, Handle(device, found, "cuGraphDestroy") if found else None
 
     def _describe(self) -> str:
         kernels = list(dict.fromkeys(self._frame.kernels))
