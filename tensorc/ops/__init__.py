@@ -6,6 +6,7 @@ from tensorc.ops.activation import elu, gelu, leaky_relu, relu, silu, softplus
 from tensorc.ops.attention import attention
 from tensorc.ops.axes import takes_tensors
 from tensorc.ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from tensorc.ops.cumulative import cumprod, cumsum
 from tensorc.ops.einsum import einsum
 from tensorc.ops.elementwise import (
     abs,
@@ -116,6 +117,8 @@ __all__ = [
     "conv_transpose2d",
     "cos",
     "cross_entropy",
+    "cumprod",
+    "cumsum",
     "divide",
     "dot",
     "dropout",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tensorc.ir.expr import (
     Expr,
     Load,
     Where,
+    all_of,
     as_expr,
     caller_loc,
     cast,
@@ -27,6 +28,7 @@ from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import normalize_axis, show_shape, spatial_axes
 from tensorc.ops.shape import gather
 from tensorc.te.axis import ZERO
+from tensorc.te.checks import least
 from tensorc.te.tensor import Tensor, define, same_size
 
 Mode = Literal["constant", "edge", "reflect", "wrap"]
@@ -113,28 +115,63 @@ def pad(
         ShapeError: a negative width, another number of pairs than dimensions, another mode.
     """
     widths = _widths(x, pad_width)
-    if mode not in ("constant", *_EXTEND):
-        raise ShapeError(f"pad: mode {mode!r} is none of constant, {', '.join(_EXTEND)}")
-    sizes = [
-        size if before + after == 0 else simplify(size + (before + after))
-        for size, (before, after) in zip(x.shape, widths, strict=True)
-    ]
-    axes = spatial_axes(sizes)
+    if mode not in get_args(Mode):
+        raise ShapeError(f"pad: mode {mode!r} is none of {', '.join(get_args(Mode))}")
+    if mode in ("edge", "reflect"):
+        for d, (before, after) in enumerate(widths):
+            if before + after:
+                x = _mirrored(x, d, before, after, mode)
+        return x
+    axes = spatial_axes(
+        [
+            size if before + after == 0 else simplify(size + (before + after))
+            for size, (before, after) in zip(x.shape, widths, strict=True)
+        ]
+    )
     index: list[Expr] = []
-    inside: Expr | None = None
+    inside: list[Expr] = []
     for axis, size, (before, after) in zip(axes, x.shape, widths, strict=True):
         place: Expr = axis - before if before else axis
-        if mode == "constant":
-            for needed, cond in ((before, axis >= before), (after, axis < size + before)):
-                if needed:
-                    inside = cond if inside is None else inside & cond
-        elif before + after:
-            place = _EXTEND[mode](place, size)
+        if mode == "wrap":
+            place = place % size if before + after else place
+        else:
+            inside += [axis >= before] if before else []
+            inside += [axis < size + before] if after else []
         index.append(simplify(place))
     body: Expr = Load(x, tuple(index), loc=caller_loc())
-    if inside is not None:
+    cond = all_of(inside)
+    if cond is not None:
         fill = cast(as_expr(constant_values, x.dtype), x.dtype)
-        body = Where(simplify(inside), body, fill, loc=caller_loc())
+        body = Where(simplify(cond), body, fill, loc=caller_loc())
+    return define(axes, (body,), default_name="pad")[0]
+
+
+def _mirrored(x: Tensor, d: int, before: int, after: int, mode: Mode) -> Tensor:
+    """One dimension padded from its own elements.
+
+    The part before, the middle and the part after are reads of their own, so that the gradient
+    gathers from each. Where a width may reach past the other end, one read folds the index.
+    """
+    size = x.shape[d]
+    axes = spatial_axes(
+        [simplify(n + (before + after)) if k == d else n for k, n in enumerate(x.shape)]
+    )
+    place: Expr = axes[d] - before if before else axes[d]
+
+    def at(index: Expr) -> Expr:
+        return Load(x, (*axes[:d], simplify(index), *axes[d + 1 :]), loc=caller_loc())
+
+    reach = 0 if mode == "edge" else max(before, after)
+    if least(size) <= reach:
+        folded = _edge(place, size) if mode == "edge" else _reflect(place, size)
+        return define(axes, (at(folded),), default_name="pad")[0]
+    body = at(place)
+    if after:
+        far = size - 1 if mode == "edge" else 2 * (size - 1) - place
+        body = Where(simplify(place < size), body, at(far), loc=caller_loc())
+    if before:
+        near: Expr = ZERO if mode == "edge" else -place
+        body = Where(simplify(place < 0), at(near), body, loc=caller_loc())
     return define(axes, (body,), default_name="pad")[0]
 
 
@@ -148,13 +185,6 @@ def _reflect(place: Expr, size: Expr) -> Expr:
     period = simplify(2 * (size - 1))
     forth = place % period
     return minimum(forth, period - forth)
-
-
-def _wrap(place: Expr, size: Expr) -> Expr:
-    return place % size
-
-
-_EXTEND = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}
 
 
 def _widths(

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from tensorc.dtypes import accumulator, float32
 from tensorc.errors import ShapeError
-from tensorc.ir.expr import Expr, cast, maximum, minimum
+from tensorc.ir.expr import Expr, cast, where
 from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import show_shape, spatial_axes
 from tensorc.ops.shape import gather
 from tensorc.ops.window import Layout, PerDim, inner_axes, per_dim
+from tensorc.te.axis import ZERO
 from tensorc.te.tensor import Tensor, define
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def _linear(x: Tensor, d: int, factor: int) -> Tensor:
     left = shifted // (2 * factor)
     part = cast(shifted % (2 * factor), to) / float(2 * factor)
     last = x.shape[d] - 1
-    low = cast(_at(x, axes, d, maximum(left, 0)), to)
-    high = cast(_at(x, axes, d, minimum(left + 1, last)), to)
+    low = cast(where(left >= 0, _at(x, axes, d, left), _at(x, axes, d, ZERO)), to)
+    high = cast(where(left < last, _at(x, axes, d, left + 1), _at(x, axes, d, last)), to)
     body = cast(low * (1.0 - part) + high * part, x.dtype if x.dtype.is_float else to)
     return define(axes, (body,), default_name="upsample")[0]
 

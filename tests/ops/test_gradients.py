@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import tensorc as tc
 from tensorc import ops
 from tensorc.autodiff import check_grad, grad
 from tensorc.dtypes import float64
@@ -103,6 +104,16 @@ def test_its_gradient_has_a_gradient(name: str) -> None:
     seed = placeholder(y.shape, float64, name="dy")
     feeds[seed] = np.random.default_rng(1).normal(size=[int(str(n)) for n in y.shape])
     check_grad(grad(y, inputs[0], seed), [*inputs, seed], feeds)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_gradient_scatters(name: str) -> None:
+    shapes, build = CASES[name]
+    inputs = list(feeds_of(shapes))
+    y = build(*inputs)
+    labels = tc.explain_grad(y, inputs, placeholder(y.shape, float64, name="dy")).labels
+    assert labels
+    assert "scatter" not in {label.kind for label in labels}
 
 
 def test_smoothed_labels_have_a_gradient() -> None:
