@@ -29,6 +29,7 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
+from tensorc.ir.stmt import Check
 from tensorc.ir.walk import loads
 from tensorc.schedule.legality import TwoInstances, accesses, control
 from tensorc.schedule.tree import in_range, sites
@@ -37,8 +38,9 @@ from tensorc.target import WARP
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tensorc.ir.stmt import For
+    from tensorc.ir.stmt import For, Leaf
 
+_LINE = 96  # Characters of a statement that are shown.
 _UNKNOWN_TRIPS = 64
 _SEARCH = 20000  # Choices that the search may look at before it takes the best so far.
 
@@ -54,6 +56,7 @@ class Touch:
     domain: tuple[Expr, ...]
     thread: Expr
     text: str
+    updates: bool = False  # An accumulation's own write.
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +407,15 @@ def _choose(needs: Sequence[frozenset[Spot]], tree: Tree) -> frozenset[Spot]:
 # --- what a phase touches ---------------------------------------------------------------------
 
 
+def leaf_text(leaf: Leaf) -> str:
+    """A statement as the program has it, cut where it is long or was written out by a pass."""
+    text = " ".join(show(leaf).split())
+    cut = text.find("let ")
+    if cut >= 0 and not isinstance(leaf, Check):
+        return f"{text[: text.index('= ') + 1]} ..."
+    return text if len(text) <= _LINE else f"{text[: _LINE - 4]} ..."
+
+
 def thread_number(threads: Sequence[For]) -> Expr:
     """The number of a thread in its block, by its loops: the first counts fastest."""
     total: Expr = Const(0)
@@ -428,7 +440,7 @@ def touches_of(phase: Phase) -> list[Touch]:
     first = [Compare(CompareOp.EQ, t.var, t.start) for t in phase.folded]
     found: list[Touch] = []
     for site in sites(phase.body):
-        text = show(site.leaf).strip()
+        text = leaf_text(site.leaf)
         names = (*(t.var for t in threads), *site.vars)
         for access in (*accesses(site.leaf), *control(site)):
             folds = bool(phase.folded) and access.updates
@@ -436,7 +448,7 @@ def touches_of(phase: Phase) -> list[Touch]:
                 continue  # The shares are computed in one phase, and combined in the next.
             mine = (*ranges, *site.domain(), *(first if folds else ()))
             every = (access.buffer, access.indices, access.writes, names, mine)
-            found.append(Touch(*every, number, text))
+            found.append(Touch(*every, number, text, access.updates))
     if phase.fold is not None and phase.fold.scratch:
         found += _scratch_touches(phase, phase.fold)
     return _distinct([t for t in found if t.buffer.scope != "local"])

@@ -13,6 +13,8 @@ from tensorc.codegen.cuda.barriers import (
     Spot,
     Touch,
     control_touches,
+    leaf_text,
+    meets,
     place_barriers,
     touches_of,
 )
@@ -26,7 +28,7 @@ from tensorc.codegen.cuda.types import ADD, ATOM, Text
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Buffer, Dim, Load, Var, const_int, is_const
 from tensorc.ir.printer import show
-from tensorc.ir.stmt import Accumulate, Allocate, Check, Leaf, Store
+from tensorc.ir.stmt import Accumulate, Allocate, Store
 from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
 from tensorc.target import STATIC_SHARED
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
     from tensorc.target import Target
 
-_COMMENT = 96
 _SHARED_ALIGN = 16
 
 
@@ -115,6 +116,8 @@ class KernelEmitter:
         head = self._signature(used, dims, status)
         private = privatize(kernel)
         touches = {p: touches_of(p) for p in kernel.phases()}
+        for phase, own in touches.items():
+            _refuse_scatter(kernel, phase, own)
         placed = self._barriers(touches)
         self._refuse_waiting(placed)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
@@ -139,7 +142,7 @@ class KernelEmitter:
 
     def _comment(self) -> str:
         stages = dict.fromkeys(self.kernel.stages)
-        lines = [_leaf_text(leaf) for leaf in leaves(self.kernel.stmt)]
+        lines = [leaf_text(leaf) for leaf in leaves(self.kernel.stmt)]
         final = [t for t in lines if t.lstrip("(").split("[")[0] in stages]
         return "".join(f"// {line}\n" for line in dict.fromkeys(final))
 
@@ -284,6 +287,7 @@ class KernelEmitter:
             self._barrier(Spot(node))
             product = mma.find(self.e, node, self.target)
             if product is not None and not self._waits(_inside(node)):
+                self.e.vars.update(self.numbers[product.phase])
                 for line in _phase_comment(product.phase):
                     self.out.line(f"// {line}")
                 with self._some(product.phase):
@@ -353,6 +357,17 @@ class KernelEmitter:
         return False
 
 
+def _refuse_scatter(kernel: Kernel, phase: Phase, touches: Sequence[Touch]) -> None:
+    """Refuse accumulations of several threads into one element that no fold takes care of."""
+    for touch in touches:
+        if touch.updates and meets(kernel, touch, touch, (), (), 0, apart=1):
+            names = ", ".join(loop.var.name for loop in phase.threads.values())
+            raise CompileError(
+                f"{touch.text}: several of the threads ({names}) may fold into one element, and "
+                "which ones is not known before; bind other loops, or rfactor the reduction"
+            )
+
+
 def _inside(node: Node) -> list[Node]:
     return node.body if isinstance(node, Loop) else []
 
@@ -375,17 +390,8 @@ def _phase_comment(phase: Phase) -> list[str]:
     """The statements of a phase as the program has them, each once."""
     if phase.combines:
         return []
-    lines = list(dict.fromkeys(_leaf_text(leaf) for leaf in leaves(phase.stmt)))
+    lines = list(dict.fromkeys(leaf_text(leaf) for leaf in leaves(phase.stmt)))
     return lines if len(lines) <= 4 else [*lines[:3], f"... and {len(lines) - 3} more"]
-
-
-def _leaf_text(leaf: Leaf) -> str:
-    """A statement as the program has it, cut where it is long or was written out by a pass."""
-    text = " ".join(show(leaf).split())
-    cut = text.find("let ")
-    if cut >= 0 and not isinstance(leaf, Check):
-        return f"{text[: text.index('= ') + 1]} ..."
-    return text if len(text) <= _COMMENT else f"{text[: _COMMENT - 4]} ..."
 
 
 def _buffers(kernel: Kernel) -> list[Buffer]:

@@ -8,6 +8,7 @@ import pytest
 from codegen.cuda.harness import ORDERS, Emulated, check
 from codegen.cuda.programs import ROW_SUMS, emitted, gemm
 from tensorc.codegen.cuda import compile_cuda, disassemble, instructions
+from tensorc.errors import CompileError
 
 # A sum of n float32 terms, folded in another order: n * 2**-24 of the sum of magnitudes.
 UNIT = 2.0**-24
@@ -279,3 +280,29 @@ def test_a_loop_around_several_phases_is_counted_in_each_by_its_own_threads() ->
 """,
         bound=1e-6,
     )
+
+
+def test_threads_that_scatter_into_one_element_are_refused() -> None:
+    text = """program p(I: in int64[32], W: inout float32[8]):
+  for t in thread.x(32):
+    W[abs(I[t]) % 8] += 1.0
+"""
+    with pytest.raises(CompileError) as error:
+        emitted(text)
+    assert str(error.value) == (
+        "W[abs(I[t]) % 8] += 1.0: several of the threads (t) may fold into one element, and which "
+        "ones is not known before; bind other loops, or rfactor the reduction"
+    )
+
+
+def test_odd_shared_buffers_are_not_read_past_their_end() -> None:
+    text = """program p(A: in float32[3, 7], B: out float32[3, 7]):
+  for i in block.x(3):
+    alloc S: float32[7] shared
+      for t in thread.x(7):
+        S[t] = A[i, t]
+      for t in thread.x(1):
+        for j in range(7):
+          B[i, j] = S[6 - j]
+"""
+    check(text)
