@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,11 @@ def run_python(*arguments: str, folder: Path, **environment: str) -> str:
 
 def run_tutorial(name: str, *arguments: str, folder: Path) -> str:
     return run_python("-W", "error", str(ROOT / "tutorials" / name), *arguments, folder=folder)
+
+
+def can_emulate() -> bool:
+    """Whether CUDA kernels can be compiled, and run without a GPU."""
+    return importlib.util.find_spec("cuda") is not None and shutil.which("g++") is not None
 
 
 def test_the_first_kernel_runs_from_an_index_expression_to_machine_code(tmp_path: Path) -> None:
@@ -76,6 +83,13 @@ def test_a_network_reaches_its_goal_on_the_digits_of_the_package(
 ) -> None:
     output = run_tutorial(name, "--data", "digits", folder=tmp_path)
     for stage in stages:
+        assert stage in output
+
+
+@pytest.mark.skipif(not can_emulate(), reason="needs NVRTC and a C++ compiler")
+def test_a_product_is_tiled_for_a_gpu_and_its_memory_counted(tmp_path: Path) -> None:
+    output = run_tutorial("10_cuda.py", folder=tmp_path)
+    for stage in ("refused: bind(k, block.z)", "__shared__", "copy16", "mma.sync", "fewer sectors"):
         assert stage in output
 
 

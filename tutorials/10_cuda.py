@@ -1,17 +1,18 @@
 # %% [markdown]
-# # A matrix product on a GPU: from a thread for each element to register tiles
+# # A matrix product on a GPU: from a thread for each element to tensor cores
 #
 # A GPU runs blocks of threads. What makes a product fast on it is how often a number is used again
 # after it was fetched: from global memory by a whole block, from shared memory by all multiply-adds
-# of a thread. Here the same definition is scheduled four times, each time with one more idea, and
-# after each the CUDA source and the memory profile show what it brought.
+# of a thread. Here the same definition is scheduled again and again, each time with one more idea,
+# and after each the CUDA source and the memory profile show what it brought.
 #
 # No GPU is needed: the emulator runs the very PTX that NVRTC makes of the source, on the CPU,
 # counts each access to memory, and looks for races. It says nothing about time.
-"""Take a matrix product from one thread an element to shared tiles, register tiles and vectors."""
+"""Take a matrix product from one thread an element to tiles, vectors and tensor cores."""
 
 import sys
 
+import ml_dtypes
 import numpy as np
 
 import tensorc as tc
@@ -37,16 +38,17 @@ exact = a @ b  # Small integers: every order of summing gives the same float32 n
 # them stands the fewest that would do for so many bytes; their ratio is 1.00 where neighbouring
 # threads touch neighbouring addresses. What matters more is the sum: the bytes that leave a memory.
 # %%
-def measured(title: str, s: tc.Schedule) -> tuple[int, int, float]:
+def measured(title: str, s: tc.Schedule, dtype=np.float32) -> tuple[int, int, float]:
     """Compile a schedule for the emulator, check its answer, print its source and its profile.
 
     Returns the sectors of global memory, the passes over shared memory, and the worst ratio.
     """
     f = tc.compile(s, target="cuda-emu")
-    assert np.array_equal(f(a, b), exact)
-    report = f.check(a, b)
+    operands = a.astype(dtype), b.astype(dtype)
+    assert np.array_equal(f(*operands), exact)
+    report = f.check(*operands)
     assert report.ok, str(report)
-    profile = f.profile_memory(a, b)
+    profile = f.profile_memory(*operands)
     sectors, passes = (
         sum(x.transactions for x in profile.accesses if x.space == space)
         for space in ("global", "shared")
@@ -178,7 +180,68 @@ assert wide <= tiled
 assert fewer * 2 < passes
 
 # %% [markdown]
-# ## 4. What the automatic schedule does
+# ## 4. Tensor cores
+# With operands of 16 bits a warp can multiply 16 x 16 by 16 x 8 numbers in one instruction. Which
+# lane then holds which element of the result is part of the instruction's meaning; `tensorize` puts
+# it in place of three loops that mean the same, and the other nests divide the result among the
+# lanes in the same way: lane t has rows t // 4 and 8 more, columns t % 4 * 2 and the next.
+# %%
+WARP_TILE = 32  # rows and columns of the result that a warp computes
+WIDE = 2 * WARP_TILE  # of a block, which has 2 x 2 warps
+A16, B16 = (tc.placeholder((N, N), dtype="bfloat16", name=name) for name in "AB")
+product = tc.compute(
+    (N, N),
+    lambda i, j: tc.sum(tc.cast(A16[i, r], "float32") * tc.cast(B16[r, j], "float32"), axis=r),
+    name="C",
+)
+s = tc.Schedule([product], args=[A16, B16])
+i_block, j_block, i_tile, j_tile = s.tile(*s.loops("C")[:2], WIDE, WIDE)
+step, k_tile = s.split(s.loops("C")[-1], 16)
+s.reorder(step, i_tile, j_tile, k_tile)
+s.cache_write("C", j_block)
+for name in "AB":
+    copy = s.cache_read(name, step, scope="shared")
+    s.storage_align(copy.name, 0, 16, 8)  # Rows of a matrix that is loaded lie in other banks.
+    s.cooperative_fetch(copy.name, 4 * 32, 8)
+
+
+def by_warps(row, column) -> tuple:
+    """The warps' loops, the tiles of a warp, and 16 rows and 8 columns."""
+    row_warp, row = s.split(row, WARP_TILE)
+    column_warp, column = s.split(column, WARP_TILE)
+    return row_warp, column_warp, *s.split(row, 16), *s.split(column, 8)
+
+
+for row, column, store in (
+    (s["C.local"].loop("i.inner.init"), s["C.local"].loop("j.inner.init"), False),
+    (s["C"].loop("C.out0"), s["C"].loop("C.out1"), True),
+):
+    row_warp, column_warp, row_part, row, column_part, column = by_warps(row, column)
+    half, row = s.split(row, 8)
+    column, pair = s.split(column, 2)
+    s.reorder(row_warp, column_warp, row_part, column_part, row, column, half, pair)
+    s.unroll(half)
+    if store:
+        s.vectorize(pair)
+    else:
+        s.unroll(pair)
+    s.bind(s.fuse(row, column, name="lane"), "thread.x")
+    s.bind(column_warp, "thread.y")
+    s.bind(row_warp, "thread.z")
+row_warp, column_warp, row_part, row, column_part, column = by_warps(i_tile, j_tile)
+s.reorder(row_warp, column_warp, row_part, column_part, row, column, k_tile)
+s.tensorize(row, "mma.m16n8k16.bf16")
+s.bind(column_warp, "thread.y")
+s.bind(row_warp, "thread.z")
+s.bind(j_block, "block.x")
+s.bind(i_block, "block.y")
+narrow, fewest, _ = measured("tensor cores", s, ml_dtypes.bfloat16)
+print(f"{fewer / fewest:.1f} times fewer passes over shared memory than before")
+assert fewest * 4 < fewer
+assert narrow < wide
+
+# %% [markdown]
+# ## 5. What the automatic schedule does
 # It takes the same steps by rule, with tiles for the size and for the architecture; its trace
 # prints as Python, to be edited. What is computed from the result element by element moves into the
 # tile.

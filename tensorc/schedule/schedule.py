@@ -455,6 +455,22 @@ class Schedule:
         self[stage]
         self.apply(cooperative_fetch, stage, threads, lanes)
 
+    def rasterize(self, i: Loop, j: Loop, group: int) -> Loop:
+        """Go through two nested loops by groups of `group` iterations of `i`, as one loop.
+
+            for i in range(8):               for t in range(32):   # i // 4, then j, then i % 4
+              for j in range(4):   becomes     body(t // 16 * 4 + t % 4, t % 16 // 4)
+                body(i, j)
+
+        of a group of 4. Blocks that run at the same time then share rows of one operand and columns
+        of the other, which stay in the nearest cache: bind the loop to block.x. It is a sequence of
+        `split`, `reorder` and `fuse`, and legal where they are. Returns the loop.
+
+        Raises:
+            ScheduleError: a step is refused.
+        """
+        return self.apply(rasterize, i, j, group)
+
     def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:
         """Leave a hint for a backend on a loop: see `parallel.annotate`."""
         self._take(
@@ -698,6 +714,13 @@ def cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None
             s.unroll(loop)
     for loop in vector:
         s.vectorize(loop)
+
+
+def rasterize(s: Schedule, i: Loop, j: Loop, group: int) -> Loop:
+    """The steps of `Schedule.rasterize`."""
+    groups, member = s.split(i, group)
+    s.reorder(groups, j, member)
+    return s.fuse(s.fuse(groups, j), member, name=f"{i.name}.{j.name}")
 
 
 _PRIMITIVES: dict[str, Callable[..., object]] = {

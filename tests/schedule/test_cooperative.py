@@ -1,4 +1,4 @@
-"""cooperative_fetch: text, meaning, refusals."""
+"""cooperative_fetch, rasterize: text, meaning, refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schedule.nests import assert_same_results, assert_text
+from schedule.nests import assert_same_results, assert_text, matmul
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
@@ -104,3 +104,33 @@ def test_a_copy_that_cannot_be_shared_is_refused(args: tuple[str, int, int], mes
         s.cooperative_fetch(*args)
     assert str(error.value) == message
     assert show(s.program) == before
+
+
+def test_blocks_go_through_a_grid_by_groups_of_rows() -> None:
+    plain = matmul(8, 3, 4)
+    s = Schedule(plain)
+    i, j, _ = s.loops("C")
+    s.bind(s.rasterize(i, j, 4), "block.x")
+    assert_text(
+        s,
+        """
+        for i.j in block.x(32):
+          C[i.j // 4 // 4 * 4 + i.j % 4, i.j // 4 % 4] = 0.0
+          for k in range(3):
+            C[i.j // 4 // 4 * 4 + i.j % 4, i.j // 4 % 4] += A[i.j // 4 // 4 * 4 + i.j % 4, k] * \
+B[k, i.j // 4 % 4]
+        """,
+    )
+    assert_same_results(plain, s.program)
+
+
+@pytest.mark.parametrize(("m", "group"), [(7, 3), (2, 5)])
+def test_a_last_group_may_be_smaller(m: int, group: int) -> None:
+    plain = matmul(m, 2, 5)
+    s = Schedule(plain)
+    i, j, _ = s.loops("C")
+    s.bind(s.rasterize(i, j, group), "block.x")
+    assert_same_results(plain, s.program)
+    again = Schedule(plain)
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
