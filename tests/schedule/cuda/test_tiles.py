@@ -79,7 +79,7 @@ def test_an_optimizer_updates_the_weights_in_the_tile_of_their_gradient() -> Non
 def test_few_results_of_a_long_reduction_are_split_among_blocks() -> None:
     s = auto_schedule(matmul(64, 8192, 64), GPU)
     (first, second) = kernels(s.program)
-    assert first[0] == {"block.x": 1, "block.y": 2, "block.z": 16}
+    assert first[0] == {"block.x": 2, "block.y": 2, "block.z": 16}
     assert allocations(s.program)["C.rf"] == ("global", 16 * 64 * 64)
     assert "block.z" not in second[0]
 

@@ -21,6 +21,8 @@ BUSY = 128  # Threads of a multiprocessor that hide the latency of what they loa
 INDEPENDENT = 1024  # ... and multiply-adds that hide their own, up to CHAINS of a thread.
 CHAINS = 8
 DEPTHS = (16, 32, 8, 24, 12, 20, 28)
+LAUNCH = 5e5  # What a kernel more costs: some microseconds.
+STORED = 10.0  # What a byte costs that is stored to, or loaded from, global memory.
 SPLIT_DEPTH = 256  # Steps of a part of the reduction at least, where it is split among blocks.
 MOST_PARTS = 32
 
@@ -64,7 +66,7 @@ def best_tile(problem: Problem, sms: int) -> Tile:
         t for t in found if t.threads <= MOST_THREADS and _registers(t, problem.size) <= MOST_REGS
     ]
     wide = [t for t in fits if t.threads >= WARP] or fits
-    return min(wide, key=lambda t: time_of(t, problem, sms))
+    return min(wide, key=lambda t: time_of(t, problem, sms, parts_of(t, problem, sms)))
 
 
 def _registers(tile: Tile, size: int) -> int:
@@ -85,13 +87,13 @@ def blocks_of(tile: Tile, problem: Problem) -> int:
     return ceil(problem.m / tile.rows) * ceil(problem.n / tile.columns) * problem.batch
 
 
-def time_of(tile: Tile, problem: Problem, sms: int) -> float:
+def time_of(tile: Tile, problem: Problem, sms: int, parts: int) -> float:
     """The time of a problem by rule, in multiply-adds of one multiprocessor.
 
     The busiest multiprocessor counts. Threads that load more than they multiply wait for shared
-    memory, few threads for the latency of what they do.
+    memory, few threads for the latency of what they do. Parts of the reduction cost a second kernel
+    that reads what the first has stored.
     """
-    parts = parts_of(tile, problem, sms)
     each = ceil(blocks_of(tile, problem) * parts / sms)
     a, b = tile.row_regs, tile.column_regs
     efficiency = a * b / (a * b + SHARED * (a + b))
@@ -99,7 +101,9 @@ def time_of(tile: Tile, problem: Problem, sms: int) -> float:
     waiting = max(1.0, BUSY / threads, INDEPENDENT / (threads * min(a * b, CHAINS)))
     whole_warps = ceil(tile.threads / WARP) * WARP / tile.threads
     work = tile.rows * tile.columns / efficiency * waiting * whole_warps
-    return each * (work + FETCHED * (tile.rows + tile.columns)) * problem.k / parts
+    results = problem.m * problem.n * problem.batch * problem.size
+    passes = LAUNCH + (2 * parts + 1) * results * STORED / sms if parts > 1 else 0.0
+    return each * (work + FETCHED * (tile.rows + tile.columns)) * problem.k / parts + passes
 
 
 def depth_of(k: int, tile: Tile) -> int:
@@ -112,8 +116,7 @@ def depth_of(k: int, tile: Tile) -> int:
 
 
 def parts_of(tile: Tile, problem: Problem, sms: int) -> int:
-    """How many parts of the reduction run in blocks of their own; 1 where there is enough to do."""
+    """How many parts of the reduction run in blocks of their own; 1 where that does not pay."""
     blocks = blocks_of(tile, problem)
-    if 2 * blocks > sms:
-        return 1
-    return max(1, min(sms // blocks, problem.k // SPLIT_DEPTH, MOST_PARTS))
+    most = max(1, min(sms // blocks, problem.k // SPLIT_DEPTH, MOST_PARTS))
+    return min((1, most), key=lambda parts: time_of(tile, problem, sms, parts))
