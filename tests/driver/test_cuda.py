@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,6 +151,28 @@ def test_a_check_of_values_is_reported_by_the_call() -> None:
     # The place in the user's file differs: the definitions stand on two lines of this test.
     assert str(caught.value).split(" (")[0] == str(expected.value).split(" (")[0]
     np.testing.assert_array_equal(f(values, good), good.astype(np.float32))
+
+
+def test_python_threads_call_at_once() -> None:
+    f, g = emulated(scale()), emulated(Step())
+    wrong = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(10):
+            x = rng.normal(size=int(rng.integers(1, 300))).astype(np.float32)
+            g(X)
+            for result in (f(x), f(device_array(x, f.device)).numpy()):
+                if not np.array_equal(result, 2 * x):
+                    wrong.append(seed)
+
+    threads = [Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    np.testing.assert_array_equal(g.state["layer.W"], 1 + 30 * X)
 
 
 def test_nothing_stays_in_the_device_s_memory() -> None:

@@ -64,14 +64,13 @@ class Mirror:
         Raises:
             CudaError: the device's work failed, or the driver refuses.
         """
-        if self.device_newer:
-            if self._small_change():
-                self.device_newer = False  # The host's write is the later one.
-            else:
+        with self._device.turn:
+            if self.device_newer and not self._small_change():
                 self.array.numpy(out=self.host)
-                self.device_newer = False
                 self._remember()
-        self.exposed = True
+            # Where the host's array has changed by itself, that write is the later one.
+            self.device_newer = False
+            self.exposed = True
 
     def push(self, stream: int) -> None:
         """Bring the copy up to date for work on `stream`; the device's context is current.
