@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 ORDERS = ("forward", "reverse", "random")
 _NOBODY = 0xFFFFFFFF
 _PARAM_ALIGN = 64
-_LOCAL, _PARAMS, _DYNAMIC, _SHARED, _VARIABLES = -2, -3, -9, -10, -10_000
+_PARAMS, _DYNAMIC, _SHARED, _VARIABLES = -3, -9, -10, -10_000
+_PLACES = {-2: "a thread's local memory", -4: "accumulators of wgmma"}  # state.h
 
 
 class Outcome(IntEnum):
@@ -280,8 +281,8 @@ class EmulatedModule:
         buffer = launch.names.get(raw.range, "")
         if raw.range >= 0:
             buffer = buffer_name(raw.range)
-        elif raw.range == _LOCAL:
-            buffer = "a thread's local memory"
+        elif raw.range in _PLACES:
+            buffer = _PLACES[raw.range]
         finding = Finding(
             kind=kind,
             kernel=launch.kernel.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tensorc.emulator.accumulators import guarded, tag, tracked_registers
 from tensorc.emulator.ops import HANDLERS
 from tensorc.emulator.ptx import (
     PtxKernel,
@@ -193,8 +194,11 @@ def _kernel(
     offsets, arrays, static_bytes, dynamic_offset, dynamic = _shared_layout(shared, checked)
     symbols.shared = offsets
     writer = Writer(symbols)
+    if checked:
+        writer.tracked = tracked_registers(kernel.statements)
     lines = [f"TCEMU_KERNEL {symbol}(Thread* self) {{", "  uint32_t carry = 0; (void)carry;"]
     lines += [f"  {line}" for line in declarations]
+    lines += [f"  uint32_t {tag(name)} = 0;" for name in sorted(writer.tracked)]
     for statement in kernel.statements:
         text = _statement(writer, kernel, statement, sites)
         if text:
@@ -277,13 +281,17 @@ def _statement(writer: Writer, kernel: PtxKernel, statement: Statement, sites: l
     if handler is None:
         raise UnsupportedPtxError(_quoted(statement, f"no instruction {parts[0]}"))
     try:
-        code = handler(writer, Opcode(parts[0], tuple(parts[1:])), split_operands(operands))
+        op, args = Opcode(parts[0], tuple(parts[1:])), split_operands(operands)
+        writer.read_now, writer.written_now = [], []
+        code = handler(writer, op, args)
+        if writer.tracked and code:
+            code = guarded(writer, op, args, code)
         if guard and guard.group(2) not in writer.symbols.registers:
             raise UnsupportedPtxError(f"predicate {guard.group(2)}")
     except UnsupportedPtxError as error:
         raise UnsupportedPtxError(_quoted(statement, str(error))) from None
     except (KeyError, IndexError, ValueError) as error:
-        raise UnsupportedPtxError(_quoted(statement, f"its form ({error!r})")) from error
+        raise UnsupportedPtxError(_quoted(statement, f"this form of {parts[0]}")) from error
     if not code:
         return ""
     sites.append(Site(kernel.name, statement.line, text, statement.source_line))

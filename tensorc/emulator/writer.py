@@ -101,6 +101,10 @@ class Writer:
         self.symbols = symbols
         self.site = 0
         self.seen_labels: set[str] = set()
+        # Accumulators of wgmma in checked modules, and which of them this statement touches.
+        self.tracked: set[str] = set()
+        self.read_now: list[str] = []
+        self.written_now: list[str] = []
 
     # ---- Reading
 
@@ -132,6 +136,8 @@ class Writer:
 
     def _read_register(self, name: str, ptx_type: str) -> str:
         have, want = register_c_type(self.symbols.registers[name]), c_type(ptx_type)
+        if name in self.tracked:
+            self.read_now.append(name)
         if have == want:
             return c_name(name)
         if have in FLOATS or want in FLOATS:
@@ -180,6 +186,8 @@ class Writer:
             return f"(void)({value});"
         if target not in self.symbols.registers:
             raise UnsupportedPtxError(f"destination {target}")
+        if target in self.tracked:
+            self.written_now.append(target)
         have, got = register_c_type(self.symbols.registers[target]), c_type(ptx_type)
         if have == got:
             return f"{c_name(target)} = {value};"

@@ -254,6 +254,11 @@ BUGS = [
         *(f"{_WAIT}\n    {_GIVE}", f"{_GIVE}\n    {_WAIT}"),
     ),
     Bug(
+        *("asynchronous waits", "a result stored before wgmma is done", "gemm_wgmma"),
+        *((K.UNWAITED_READ,), "accumulators of wgmma", "make_float2"),
+        *("wgmma.wait_group.sync.aligned 0", "wgmma.wait_group.sync.aligned 1"),
+    ),
+    Bug(
         *("asynchronous waits", "a producer that does not wait for a free stage", "gemm_pipeline"),
         *((K.WRONG_USE,), "", "expect_bytes"),
         "wait_phase(&empty[i % 2], (i / 2 & 1) ^ 1);  // the stage is free",

@@ -97,6 +97,10 @@ struct Runtime {
   void (*wgmma_commit)(Thread*, int site);
   void (*wgmma_wait)(Thread*, int groups_left, int site);
 
+  // Of accumulators, in checked modules: the group that a wgmma now belongs to; a read of one.
+  uint32_t (*wgmma_group)(Thread*);
+  void (*wgmma_read)(Thread*, uint32_t group, int site);
+
   float (*rounded32)(int op, int mode, float a, float b, float c);
   double (*rounded64)(int op, int mode, double a, double b, double c);
   uint64_t (*clock)(Thread*);

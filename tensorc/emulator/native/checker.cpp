@@ -312,7 +312,7 @@ static void check_local(Thread*, uintptr_t address, int bytes, const void* depot
   int64_t offset = (int64_t)(address - (uintptr_t)depot);
   if (offset >= 0 && offset + bytes <= size) return;
   Finding finding = finding_here(kOutOfBounds, site);
-  finding.range = -2;
+  finding.range = kLocalMemory;
   finding.offset = offset;
   finding.bytes = bytes;
   add_finding(finding);

@@ -352,6 +352,7 @@ static void start_block(uint32_t x, uint32_t y, uint32_t z) {
     Fiber& fiber = fibers[i];
     fiber.thread.ctaid[0] = x, fiber.thread.ctaid[1] = y, fiber.thread.ctaid[2] = z;
     fiber.thread.fuel = kFuel;
+    fiber.wgmma_committed = fiber.wgmma_done = 0;
     if (!fiber.copies.open.empty() || !fiber.copies.committed.empty()) fiber.copies.clear();
     if (!fiber.bulk_stores.committed.empty()) fiber.bulk_stores.clear();
     if (!fiber.tiles.committed.empty()) fiber.tiles.clear();

@@ -53,6 +53,7 @@ enum FindingKind : int32_t {
 };
 
 constexpr uint32_t kNobody = ~0u;
+constexpr int64_t kLocalMemory = -2, kAccumulators = -4;  // ranges that are none; module.py
 
 struct Finding {  // mirrored in library.py
   int32_t kind, site, other_site, bytes;
@@ -132,6 +133,8 @@ struct Fiber {
   Groups<PendingCopy> copies;
   Groups<BulkRead> bulk_stores;
   Groups<TileReads> tiles;
+  uint32_t wgmma_committed, wgmma_done;  // groups
+  int wgmma_site;                        // the last one issued
 };
 
 struct PendingWarpOp {

@@ -152,18 +152,36 @@ static void wgmma(Thread* thread, const WgmmaShape* shape, void* d, uint64_t a,
   }
   if (config.checked) begin_reads(self, *shape, a, a_registers != nullptr, b, site);
   WgmmaOperand operand{shape, d, a, b, a_registers, accumulate};
-  self.site = site;
+  self.site = self.wgmma_site = site;
   warp_operation(self, ~0u, &operand, run_wgmma, site);
 }
 
 static void wgmma_fence(Thread*, int) {}
 
-static void wgmma_commit(Thread* thread, int) { fiber_of(thread).tiles.commit(); }
+static void wgmma_commit(Thread* thread, int) {
+  fiber_of(thread).tiles.commit();
+  fiber_of(thread).wgmma_committed++;
+}
+
+static uint32_t wgmma_group(Thread* thread) { return fiber_of(thread).wgmma_committed + 1; }
+
+static void wgmma_read(Thread* thread, uint32_t group, int site) {
+  const Fiber& self = fiber_of(thread);
+  if (group <= self.wgmma_done) return;
+  Finding finding = finding_here(kUnwaitedRead, site);
+  finding.range = kAccumulators;
+  finding.other_site = self.wgmma_site;
+  finding.other_thread = thread->index;
+  finding.other_block = block_index;
+  finding.bytes = 4;
+  add_finding(finding);
+}
 
 static void wgmma_wait(Thread* thread, int groups_left, int) {
   Fiber& self = fiber_of(thread);
   auto& committed = self.tiles.committed;
   size_t done = committed.size() > (size_t)groups_left ? committed.size() - groups_left : 0;
+  self.wgmma_done = self.wgmma_committed - (uint32_t)(committed.size() - done);
   for (size_t i = 0; i < done; i++) {
     for (const TileReads& tile : committed[i]) {
       for (auto& [address, bytes] : tile.runs) {
@@ -179,6 +197,8 @@ void table_wgmma(Runtime& table) {
   table.wgmma_fence = wgmma_fence;
   table.wgmma_commit = wgmma_commit;
   table.wgmma_wait = wgmma_wait;
+  table.wgmma_group = wgmma_group;
+  table.wgmma_read = wgmma_read;
 }
 
 }  // namespace tcemu

@@ -52,11 +52,11 @@ def _setp(w: Writer, op: Opcode, args: list[str]) -> str:
         return _setp_pair(w, op, args)
     a, b = _operands(w, op, args[1:3])
     test = _test(op.mods[0], a, b)
-    code = f"bool t_ = {test}; "
-    code += w.write(target, "pred", _combined(w, op, args, "t_"))
-    if other:
-        code += " " + w.write(other, "pred", _combined(w, op, args, "!t_"))
-    return code
+    if not other:
+        return w.write(target, "pred", _combined(w, op, args, test))
+    yes = w.write(target, "pred", _combined(w, op, args, "t_"))
+    no = w.write(other, "pred", _combined(w, op, args, "!t_"))
+    return f"bool t_ = {test}; {yes} {no}"
 
 
 def _setp_pair(w: Writer, op: Opcode, args: list[str]) -> str:
