@@ -20,7 +20,7 @@ PTX = (
 
 
 def test_a_missing_compiler_is_named_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(CompileError) as caught:
         toolchain.find_compiler("", "/nowhere")
     assert str(caught.value) == (
@@ -33,7 +33,7 @@ def test_a_missing_compiler_is_named_with_what_would_help(monkeypatch: pytest.Mo
 
 
 def test_the_wheel_of_zig_serves_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     found = toolchain.find_compiler(" ", "/nowhere/else")
     assert found == (sys.executable, "-m", "ziglang", "c++")
 
