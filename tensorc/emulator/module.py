@@ -47,7 +47,7 @@ class LaunchOptions:
         profile: count memory transactions; implies `checked`.
         order: in which order warps, lanes and blocks run: "forward", "reverse" or "random".
         seed: of the random order.
-        seconds: time limit of a launch; 0 for none.
+        seconds: processor time that a launch may take; 0 for no limit.
         steps: limit of loop iterations of all threads of a launch together; 0 for none.
 
     Raises:
@@ -58,7 +58,7 @@ class LaunchOptions:
     profile: bool = False
     order: str = "forward"
     seed: int = 1
-    seconds: float = 60.0
+    seconds: float = 120.0
     steps: int = 0
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ C_TYPES = {
     "bf16x2": "uint32_t",
     "tf32": "uint32_t",
     "b64": "uint64_t",
+    "f32x2": "uint64_t",
     "u64": "uint64_t",
     "s64": "int64_t",
     "f32": "float",
@@ -69,6 +70,8 @@ def type_bytes(ptx_type: str) -> int:
     """Size in memory."""
     if ptx_type in PAIRS or ptx_type == "tf32":
         return 4
+    if ptx_type == "f32x2":
+        return 8
     found = re.search(r"\d+", ptx_type)
     if ptx_type not in C_TYPES or found is None:
         raise UnsupportedPtxError(f"type .{ptx_type}")

@@ -209,6 +209,22 @@ def test_pairs_of_halves_are_two_halves(instruction: Instruction) -> None:
     np.testing.assert_array_equal(actual, expected)
 
 
+_TWO = tuple(
+    Instruction(f"{name}.f32x2 %d, %a, %b{', %c' * (n == 3)};", "b64", ("b64",) * n)
+    for name, n in (("add.rn", 2), ("sub.rz", 2), ("mul.rn.ftz", 2), ("fma.rn", 3))
+)
+
+
+@pytest.mark.parametrize("instruction", _TWO, ids=lambda i: i.text)
+def test_two_floats_in_64_bits_are_two_floats(instruction: Instruction) -> None:
+    text = instruction.text.replace(".f32x2", ".f32")
+    single = Instruction(text, "f32", ("f32",) * len(instruction.sources))
+    rows = [values_of("f32", 600, seed).astype(np.float32) for seed in range(len(single.sources))]
+    actual = evaluate(module(_TWO), instruction, [row.view(np.uint64) for row in rows])
+    expected = evaluate(module((single,)), single, rows)
+    np.testing.assert_array_equal(actual.view(np.uint32), expected.view(np.uint32))
+
+
 # ---- Conversions
 
 

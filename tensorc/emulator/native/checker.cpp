@@ -271,7 +271,7 @@ static void check_written(Range& range, uintptr_t address, int bytes, bool is_wr
   uint8_t* written = range.written.get() + (address - range.begin);
   if (is_write) {
     memset(written, 1, bytes);
-  } else if (!range.all_written && !std::all_of(written, written + bytes, [](int w) { return w; })) {
+  } else if (!range.all_written && memchr(written, 0, bytes)) {
     add_finding(finding_at(kUninitialized, range, address, bytes, is_write, site));
   }
 }

@@ -163,7 +163,9 @@ TCEMU_INLINE T szext(T value, uint32_t width, bool wrap) {
 }
 
 template <class T>
-TCEMU_INLINE uint32_t popc(T value) { return __builtin_popcountll(typename Traits<T>::Unsigned(value)); }
+TCEMU_INLINE uint32_t popc(T value) {
+  return __builtin_popcountll(typename Traits<T>::Unsigned(value));
+}
 
 template <class T>
 TCEMU_INLINE uint32_t clz(T value) {
@@ -290,7 +292,14 @@ template <class F>
 TCEMU_INLINE F max_nan(F a, F b) { return is_nan(a) || is_nan(b) ? quiet_nan(a) : max_float(a, b); }
 
 TCEMU_INLINE float xor_sign(float a, float b, float magnitude) {
-  return __builtin_copysignf(magnitude, __builtin_signbit(a) != __builtin_signbit(b) ? -1.0f : 1.0f);
+  bool differ = __builtin_signbit(a) != __builtin_signbit(b);
+  return __builtin_copysignf(magnitude, differ ? -1.0f : 1.0f);
+}
+
+TCEMU_INLINE float low_float(uint64_t pair) { return bits_of<float>((uint32_t)pair); }
+TCEMU_INLINE float high_float(uint64_t pair) { return bits_of<float>((uint32_t)(pair >> 32)); }
+TCEMU_INLINE uint64_t two_floats(float low, float high) {
+  return (uint64_t)bits_of<uint32_t>(high) << 32 | bits_of<uint32_t>(low);
 }
 
 TCEMU_INLINE float flush(float a) {  // .ftz: subnormal numbers become zeros of their sign.

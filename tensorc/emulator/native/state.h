@@ -71,7 +71,7 @@ struct LaunchConfig {  // mirrored in library.py
   int32_t order;
   uint64_t seed;
   int32_t checked, profile;
-  double seconds;  // of time; 0 for no limit
+  double seconds;  // of processor time; 0 for no limit
   uint64_t steps;  // backward branches of all threads; 0 for no limit
 };
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.emulator.types import HALF_CLASS, HALVES, PAIRS, UnsupportedPtxError
+from tensorc.emulator.writer import Opcode
 
 if TYPE_CHECKING:
-    from tensorc.emulator.writer import Opcode, Writer
+    from tensorc.emulator.writer import Writer
 
 ROUNDING = {"rn": "kNearest", "rz": "kTowardZero", "rm": "kDown", "rp": "kUp"}
 _ROUNDED = {"add": "kAdd", "sub": "kSub", "mul": "kMul", "fma": "kFma", "mad": "kFma"}
@@ -40,6 +41,8 @@ def arithmetic(w: Writer, op: Opcode, args: list[str]) -> str:
     """One instruction on floats of any width."""
     if op.type in HALVES or op.type in PAIRS:
         return _half(w, op, args)
+    if op.type == "f32x2":
+        return _two_floats(w, op, args)
     if op.type not in ("f32", "f64"):
         raise UnsupportedPtxError(f"{op.name}.{op.type}")
     op.only(*ROUNDING, "ftz", "sat", "approx", "full", "NaN", "xorsign", "abs", "noftz")
@@ -78,6 +81,25 @@ def _extremum(op: Opcode, values: list[str]) -> str:
     for value in values[2:]:
         result = f"{call}({result}, {value})"
     return result
+
+
+def _two_floats(w: Writer, op: Opcode, args: list[str]) -> str:
+    """add, sub, mul and fma of two float32 in 64 bits."""
+    if op.name not in ("add", "sub", "mul", "fma"):
+        raise UnsupportedPtxError(f"{op.name}.{op.type}")
+    op.only(*ROUNDING, "ftz")
+    one = Opcode(op.name, (*op.mods[:-1], "f32"))
+    names = [f"v{i}_" for i in range(len(args) - 1)]
+    values = w.reads(args[1:], "b64")
+    copies = " ".join(f"uint64_t {n} = {v};" for n, v in zip(names, values, strict=True))
+    halves = []
+    for half in ("low_float", "high_float"):
+        parts = [f"{half}({name})" for name in names]
+        if op.has("ftz"):
+            parts = [f"flush({part})" for part in parts]
+        value = _value(one, parts)
+        halves.append(f"flush({value})" if op.has("ftz") else value)
+    return f"{copies} {w.write(args[0], 'b64', f'two_floats({halves[0]}, {halves[1]})')}"
 
 
 def fused(w: Writer, op: Opcode, args: list[str]) -> str:
