@@ -28,7 +28,7 @@ _FLAGS = (
     *("-fno-strict-aliasing", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
     "-fno-exceptions",
 )
-_KERNEL_FLAGS = ("-O1", "-fno-asynchronous-unwind-tables", "-nostdlib")  # Less to link.
+_KERNEL_FLAGS = ("-O1", "-fno-asynchronous-unwind-tables")
 _RUNTIME_FLAGS = ("-O3",)
 _SECONDS = 600
 
