@@ -69,7 +69,7 @@ float v0_ = load<float>(a_ + 0); r_f1 = v0_; }
 bits_of<float>((uint32_t)0x3F800000u)); }
   { uintptr_t a_ = ((uintptr_t)(r_rd3)); TCEMU_CHECK(a_, 4, kWrite, 9); \
 store<float>(a_ + 0, r_f2); }
-b__S_L__BB0_2:;
+  b__S_L__BB0_2:;
   { return; }
 }
 """
