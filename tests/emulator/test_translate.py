@@ -82,7 +82,7 @@ def test_each_instruction_becomes_one_statement() -> None:
     assert (kernel.param_bytes, kernel.max_threads) == ((8, 4), 256)
     assert [site.source_line for site in translation.sites][-3:] == [5, 5, 5]
     assert translation.sites[7].text == "ld.global.f32 %f1, [%rd3+4]"
-    assert translation.sites[7].ptx_line == 23
+    assert translation.sites[7].ptx_line == 24
 
 
 def kernel(body: str) -> str:
