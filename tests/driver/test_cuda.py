@@ -155,16 +155,15 @@ def test_a_check_of_values_is_reported_by_the_call() -> None:
 
 def test_python_threads_call_at_once() -> None:
     f, g = emulated(scale()), emulated(Step())
-    wrong = []
+    wrong: list[int] = []
 
     def work(seed: int) -> None:
         rng = np.random.default_rng(seed)
         for _ in range(10):
             x = rng.normal(size=int(rng.integers(1, 300))).astype(np.float32)
             g(X)
-            for result in (f(x), f(device_array(x, f.device)).numpy()):
-                if not np.array_equal(result, 2 * x):
-                    wrong.append(seed)
+            results = (f(x), f(device_array(x, f.device)).numpy())
+            wrong.extend(seed for result in results if not np.array_equal(result, 2 * x))
 
     threads = [Thread(target=work, args=(seed,)) for seed in range(3)]
     for thread in threads:
