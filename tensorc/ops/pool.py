@@ -55,7 +55,8 @@ def max_pool2d(
     """The greatest element of each window, NaN if any is.
 
     The gradient of a window goes to its greatest element; equal ones share it equally, where
-    torch gives it to the first. Windows may overlap: an element gathers from all that it won.
+    torch gives it to the first, as `grad` does with `ties="first"`. Windows may overlap: an element
+    gathers from all that it won.
 
     Args:
         x: (batch, channels, height, width), or as `layout` says.

@@ -214,10 +214,12 @@ def test_cross_entropy_is_torchs(smoothing: float) -> None:
 
 
 def test_equal_elements_of_a_window_share_what_torch_gives_to_the_first() -> None:
-    values = np.array([[[2.0, 2.0, 1.0, 0.0]]])
+    values = np.array([[[2.0, 2.0, 1.0, 0.0, 3.0, 3.0]]])
     leaf = torch.tensor(values, requires_grad=True)
-    F.max_pool1d(leaf, 2).sum().backward()
-    x = placeholder((1, 1, 4), "float64", name="x")
-    slope = tc.compile([tc.grad(ops.sum(ops.max_pool1d(x, 2)), x)], inputs=[x])(values)[0]
-    np.testing.assert_array_equal(leaf.grad.numpy(), [[[1, 0, 1, 0]]])
-    np.testing.assert_array_equal(np.reshape(slope, (1, 1, 4)), [[[0.5, 0.5, 1, 0]]])
+    F.max_pool1d(leaf, 3, 1).sum().backward()
+    x = placeholder(values.shape, "float64", name="x")
+    y = ops.sum(ops.max_pool1d(x, 3, 1))
+    shared, first = tc.grad(y, x), tc.grad(y, x, ties="first")
+    found = tc.compile([shared, first], inputs=[x])(values)
+    np.testing.assert_array_equal(found[0], [[[0.5, 1.5, 0, 0, 1.5, 0.5]]])
+    np.testing.assert_array_equal(found[1], leaf.grad.numpy())
