@@ -84,16 +84,16 @@ def one_of_fifty() -> Nest:
 def conv_backward() -> Nest:
     """The backward pass of a convolution of stride 2 and padding 1, by input and by weights.
 
-    The gradient by the input is the nest: a gather with divisions and remainders, under guards.
+    The gradient by the weights is the nest: strided reads of the input, under a guard.
     """
-    x = tc.placeholder((8, 16, 28, 28), name="X")
+    x = tc.placeholder((8, 16, 56, 56), name="X")
     w = tc.placeholder((32, 16, 3, 3), name="W")
-    seed = tc.placeholder((8, 32, 14, 14), name="G")
-    scaled = tc.compute(w.shape, lambda *i: w[i] * 2.0, name="scaled")
-    dx, dw = tc.grad(tc.ops.sum(conv2d(x, scaled, stride=2, padding=1) * seed), [x, w])
-    stepped = tc.compute(x.shape, lambda *i: x[i] - 0.1 * dx[i], name="stepped")
-    names = (dx.name, "i2", "i3", "o", "G", "scaled", "stepped")
-    return Nest(lambda: tc.Schedule([stepped, dw], args=[x, w, seed]), *names)
+    seed = tc.placeholder((8, 32, 28, 28), name="G")
+    scaled = tc.compute(x.shape, lambda *i: x[i] * 2.0, name="scaled")
+    dx, dw = tc.grad(tc.ops.sum(conv2d(scaled, w, stride=2, padding=1) * seed), [x, w])
+    stepped = tc.compute(w.shape, lambda *i: w[i] - 0.1 * dw[i], name="stepped")
+    names = (dw.name, "c", "o", "i", "G", "scaled", f"{dw.name}_1")
+    return Nest(lambda: tc.Schedule([stepped, dx], args=[x, w, seed]), *names)
 
 
 class Tiled:
