@@ -194,7 +194,7 @@ def _after_prologue(
     mine, yours = tree.loops(p), tree.loops(q)
     shared = len([a for a, b in zip(mine, yours, strict=False) if a is b])
     inner, outer = mine[shared:], yours[shared:]
-    if len(inner) > 1 or len(outer) != 1:
+    if len(inner) > 1 or not outer:
         return 0
     trips = const_int(inner[0].loop.extent) if inner else 1
     body = outer[0]
