@@ -1,0 +1,74 @@
+"""What the automatic schedules ask of a GPU: registers, memory, instructions; all without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import tensorc as tc
+from codegen.cuda.programs import emitted
+from tensorc import ops
+from tensorc.codegen.cuda import compile_cuda, disassemble, instruction_mix
+from tensorc.schedule.auto import auto_schedule
+from tensorc.target import Target
+from tensorc.te.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.te.tensor import Tensor
+
+
+def x(*shape: int, name: str = "x") -> Tensor:
+    return tc.placeholder(shape, name=name)
+
+
+LARGE: dict[str, Callable[[], Tensor]] = {
+    "product": lambda: ops.relu(
+        x(4096, 4096, name="A") @ x(4096, 4096, name="B") + x(4096, name="b")
+    ),
+    "convolution": lambda: ops.conv2d(x(8, 64, 56, 56), x(64, 64, 3, 3, name="W"), padding=1),
+    "softmax": lambda: ops.softmax(x(8192, 1024)),
+    "layer norm": lambda: ops.layer_norm(x(8192, 4096)),
+    "sum of everything": lambda: ops.sum(x(4096, 4096)),
+    "column sums": lambda: ops.sum(x(4096, 4096), axis=0),
+}
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
+@pytest.mark.parametrize("name", LARGE)
+def test_no_kernel_spills_registers(name: str, arch: str) -> None:
+    s = auto_schedule(build([LARGE[name]()]), Target("cuda", arch=arch))
+    binary = compile_cuda(emitted(s.program, arch).source, arch)
+    for kernel, taken in binary.resources.items():
+        assert (taken.spill_stores, taken.spill_loads) == (0, 0), kernel
+        assert taken.registers <= 168, "three blocks of 128 threads on a multiprocessor"
+
+
+def test_a_large_product_moves_vectors_and_multiplies_and_adds_in_one_instruction() -> None:
+    s = auto_schedule(build([LARGE["product"]()]), Target("cuda"))
+    binary = compile_cuda(emitted(s.program).source, "sm_80")
+    (mix,) = instruction_mix(disassemble(binary.cubin)).values()
+    assert mix["FFMA"] >= 16 * 64, "16 steps of 8x8 results are written out"
+    assert mix["LDL"] == mix["STL"] == 0
+
+
+@pytest.mark.parametrize(
+    ("shapes", "make", "shared"),
+    [
+        (((128, 64), (64, 128)), lambda a, b: a @ b, 1.05),
+        (((16, 512),), ops.softmax, 1.0),
+        (((64, 128),), lambda a: ops.sum(a, axis=0), 1.0),
+    ],
+)
+def test_memory_is_accessed_in_whole_sectors_and_with_few_conflicts(
+    shapes: tuple[tuple[int, int], ...], make: Callable[..., Tensor], shared: float
+) -> None:
+    """On one multiprocessor, which gets the tiles of a large product; 5 % are transposed stores."""
+    inputs = [x(*shape, name=f"x{k}") for k, shape in enumerate(shapes)]
+    f = tc.compile([make(*inputs)], inputs=inputs, target=Target("cuda-emu", sms=1))
+    profile = f.profile_memory(*(np.ones(shape, np.float32) for shape in shapes))
+    assert profile.ratio("global") == 1.0
+    assert profile.ratio("shared") <= shared
