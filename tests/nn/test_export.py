@@ -21,10 +21,13 @@ from tensorc_runtime.tensor_file import Record, read_tensors, write_tensors
 __all__ = ["need_linker"]  # A fixture.
 
 STEPS = 6
-OPTIMIZERS = [
-    pytest.param(optim.SGD(0.1), id="sgd"),
-    pytest.param(optim.SGD(0.1, momentum=0.9), id="momentum"),
-    pytest.param(optim.Adam(1e-2), id="adam"),
+PLAIN: list[nn.Module] = [nn.ReLU()]
+KEEPING: list[nn.Module] = [nn.BatchNorm1d(33), nn.SiLU(), nn.Dropout(0.2)]
+CASES = [
+    pytest.param(optim.SGD(0.1), PLAIN, id="sgd"),
+    pytest.param(optim.SGD(0.1, momentum=0.9), PLAIN, id="momentum"),
+    pytest.param(optim.Adam(1e-2), PLAIN, id="adam"),
+    pytest.param(optim.ClipNorm(optim.AdamW(1e-2), 1.0), KEEPING, id="buffers"),
 ]
 
 # Loads what was exported where importing the compiler fails, and prints the losses.
@@ -60,11 +63,11 @@ def run(*command: object, **environment: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("need_linker")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("optimizer", "between"), CASES)
 def test_an_exported_training_step_gives_the_losses_of_the_process_bit_for_bit(
-    optimizer: nn.Optimizer, host: Path, tmp_path: Path
+    optimizer: nn.Optimizer, between: list[nn.Module], host: Path, tmp_path: Path
 ) -> None:
-    model = nn.Sequential(nn.Linear(19, 33), nn.ReLU(), nn.Linear(33, 7))
+    model = nn.Sequential(nn.Linear(19, 33), *between, nn.Linear(33, 7))
     model.initialize(3)
     step = tc.compile(nn.training_step(model, nn.SoftmaxLoss(), optimizer, batch=13))
     step.export(tmp_path)  # Before the first step: the state as it starts.
