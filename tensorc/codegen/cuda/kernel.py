@@ -32,7 +32,7 @@ from tensorc.ir.stmt import (
 from tensorc.ir.walk import free_vars, leaves, walk_stmts, written_buffers
 from tensorc.lower.cooperative import folded_loops, only_leaf
 from tensorc.lower.threads import has_threads, is_block_loop, is_thread_loop
-from tensorc.target import BLOCK_LIMITS, THREADS_PER_BLOCK, WARP
+from tensorc.target import BLOCK_LIMITS, GRID_LIMITS, THREADS_PER_BLOCK, WARP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,6 +173,7 @@ def make_kernel(stmt: Stmt) -> Kernel:
     phases = kernel.phases()
     kernel.threads = max((p.count for p in phases), default=1)
     _check_threads(kernel, phases)
+    _check_grid(kernel)
     if any(p.folded for p in phases):  # Shuffles are for whole warps.
         kernel.threads = -(-kernel.threads // WARP) * WARP
     return kernel
@@ -189,6 +190,18 @@ def _check_threads(kernel: Kernel, phases: Sequence[Phase]) -> None:
         f"{THREADS_PER_BLOCK} are allowed ({shown}); split a thread loop and bind the outer part "
         "to blocks"
     )
+
+
+def _check_grid(kernel: Kernel) -> None:
+    for axis, limit in zip(AXES, GRID_LIMITS, strict=True):
+        loop = kernel.grid.get(axis)
+        extent = None if loop is None else const_int(loop.extent)
+        if loop is not None and extent is not None and extent > limit:
+            raise CompileError(
+                f"kernel of {', '.join(kernel.stages)}: loop {loop.var.name} makes {extent} "
+                f"blocks on block.{axis}, at most {limit} are allowed; bind it to another axis, or "
+                "split it"
+            )
 
 
 def _grid(stmt: Stmt, kernel: Kernel, conds: tuple[Expr, ...]) -> Stmt:
