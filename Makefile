@@ -11,13 +11,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 GPU := $(or $(GPU_PYTHON),$(BIN)/python)
 
-.PHONY: help demo test test-peers fuzz check format bench gpu clean
+.PHONY: help demo test test-peers test-cuda12 fuzz check format bench gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    train a digit classifier with one compiled step (MODEL=mlp or softmax)'
 	@echo 'make test    run the tests (TESTS="tests/data -k idx" for some of them)'
 	@echo 'make test-peers  compare operations, layers and optimizers with torch'
+	@echo 'make test-cuda12  compile the kernels with the packages of CUDA 12'
 	@echo 'make fuzz    run random schedules of random programs (PAIRS=20000 SEED=0)'
 	@echo 'make check   format, lint, layers and types, as CI checks them'
 	@echo 'make format  rewrite the sources in the project format'
@@ -33,6 +34,12 @@ test: $(VENV)/.installed-dev
 
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -m pytest tests/peers
+
+# The packages of CUDA 12 and 13 exclude each other, so 12 has an environment of its own.
+CUDA12_TESTS := $(addprefix tests/codegen/cuda/test_,nvrtc.py golden.py tensor_cores.py)
+test-cuda12:
+	$(MAKE) VENV=.venv-cuda12 .venv-cuda12/.installed-cuda12-test
+	.venv-cuda12/bin/python -m pytest $(CUDA12_TESTS)
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz.py --pairs $(PAIRS) --seed $(SEED)
@@ -57,7 +64,7 @@ gpu: $(if $(GPU_PYTHON),,$(VENV)/.installed-gpu)
 	PYTHONPATH=.:runtime $(GPU) -m benchmarks.gpu
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-cuda12 build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One stamp an extra, so that the tests do not wait for what only the benchmarks need.
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
