@@ -11,6 +11,7 @@ import tensorc as tc
 from codegen.cuda.programs import emitted
 from tensorc import ops
 from tensorc.codegen.cuda import compile_cuda, disassemble, instruction_mix
+from tensorc.driver.cuda.function import CudaCompiledFunction
 from tensorc.schedule.auto import auto_schedule
 from tensorc.target import Target
 from tensorc.te.build import build
@@ -69,6 +70,7 @@ def test_memory_is_accessed_in_whole_sectors_and_with_few_conflicts(
     """On one multiprocessor, which gets the tiles of a large product; 5 % are transposed stores."""
     inputs = [x(*shape, name=f"x{k}") for k, shape in enumerate(shapes)]
     f = tc.compile([make(*inputs)], inputs=inputs, target=Target("cuda-emu", sms=1))
+    assert isinstance(f, CudaCompiledFunction)
     profile = f.profile_memory(*(np.ones(shape, np.float32) for shape in shapes))
     assert profile.ratio("global") == 1.0
     assert profile.ratio("shared") <= shared
