@@ -355,12 +355,12 @@ def test_fast_mode_stops_at_guard_pages() -> None:
     beyond = run(module, "past", (1,), (1,), x, np.int32(1024))
     assert beyond.error == (
         "the kernel touched an address of global memory that is not allocated "
-        "(block 0,0,0 thread 0,0,0)"
+        "(block 0,0,0 thread 0,0,0); a checked launch names the statement"
     )
     shared = run(module, "shared_past", (1,), (1,), x, np.int32(1024), shared=4096)
     assert shared.error == (
         "the kernel touched shared address 0x1000, where the block has 4096 bytes "
-        "(block 0,0,0 thread 0,0,0)"
+        "(block 0,0,0 thread 0,0,0); a checked launch names the statement"
     )
     assert run(module, "past", (1,), (1,), x, np.int32(1023)).ok  # And goes on after that.
 

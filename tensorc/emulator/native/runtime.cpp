@@ -65,8 +65,9 @@ static void report_fault() {
              place ? place : "an address of global memory that is not allocated");
   }
   const Thread& t = current->thread;
-  fail_launch(kFault, -1, "the kernel touched %s (block %u,%u,%u thread %u,%u,%u)", text,
-              t.ctaid[0], t.ctaid[1], t.ctaid[2], t.tid[0], t.tid[1], t.tid[2]);
+  fail_launch(kFault, -1, "the kernel touched %s (block %u,%u,%u thread %u,%u,%u)%s", text,
+              t.ctaid[0], t.ctaid[1], t.ctaid[2], t.tid[0], t.tid[1], t.tid[2],
+              config.checked ? "" : "; a checked launch names the statement");
 }
 
 // A page that a kernel may not touch must end the launch, and not the process.
