@@ -89,6 +89,17 @@ def test_dropout_gives_the_same_elements_interpreted_and_compiled(threads: int) 
     np.testing.assert_array_equal(found.reshape(33, 7) != 0, exact)
 
 
+def test_dropout_gives_the_same_elements_on_an_emulated_gpu() -> None:
+    x = placeholder((24, 20), name="x")
+    step = placeholder((), "int64", name="step")
+    outs = [ops.dropout(x, 0.3, 7, step), ops.random_bits((24, 20), 7, step)]
+    values = np.random.default_rng(0).normal(size=(24, 20)).astype(np.float32), np.array(5)
+    here = tc.compile(outs, inputs=[x, step])(*values)
+    there = tc.compile(outs, inputs=[x, step], target="cuda-emu")(*values)
+    for a, b in zip(here, there, strict=True):
+        np.testing.assert_array_equal(a, np.asarray(b))
+
+
 def test_inference_is_built_for_inference_and_leaves_the_mode_alone() -> None:
     net = model()
     step = nn.inference_step(net, batch=4)
