@@ -13,12 +13,12 @@ from threading import local
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import Buffer
-from tensorc.ir.facts import facts
+from tensorc.ir.facts import facts, holds
 from tensorc.ir.stmt import Allocate, Block
 
 if TYPE_CHECKING:
     from tensorc.ir.facts import Thing
-    from tensorc.ir.stmt import For, If, Leaf, Stmt
+    from tensorc.ir.stmt import Stmt
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,15 @@ class Spine:
     Attributes:
         path: the blocks and allocations, from the root on.
         depths: where each buffer's allocation stands in `path`.
-        nests: the loops, guards and leaves that stand in a block of `path`, in text order.
+        nests: what else stands in a block of `path`: loops, guards, leaves, and branches, which are
+            allocations or blocks beside the path.
         blocks: for each nest, where its block stands in `path`.
         times: for each nest, its position in its block after those of the blocks around it.
     """
 
     path: tuple[Stmt, ...]
     depths: dict[Buffer, int]
-    nests: tuple[For | If | Leaf, ...]
+    nests: tuple[Stmt, ...]
     blocks: tuple[int, ...]
     times: tuple[tuple[int, ...], ...]
 
@@ -58,9 +59,9 @@ class Spine:
 
     def _position(self, thing: Thing) -> int | None:
         near = _recent.position
-        if near < len(self.nests) and thing in facts(self.nests[near]).holds:
+        if near < len(self.nests) and _holds(self.nests[near], thing):
             return near
-        found = (p for p, nest in enumerate(self.nests) if thing in facts(nest).holds)
+        found = (p for p, nest in enumerate(self.nests) if _holds(nest, thing))
         position = next(found, None)
         if position is not None:
             _recent.position = position
@@ -68,7 +69,7 @@ class Spine:
 
     def replaced(self, nest: Stmt, new: Stmt) -> Stmt | None:
         """The root with `new` for `nest`; None where `new` would change more than this place."""
-        if isinstance(new, Block | Allocate):
+        if isinstance(new, Block) or (isinstance(new, Allocate) and type(nest) is not Allocate):
             return None
         position = self.nests.index(nest)
         top = self.blocks[position]
@@ -105,7 +106,7 @@ _recent = _Recent()
 
 
 def spine_of(root: Stmt) -> Spine | None:
-    """The spine of a program's body; None where it branches, or there is none."""
+    """The spine of a program's body; None where it is a single nest, or allocations around one."""
     if not isinstance(root, Allocate | Block):
         return None
     for known in _recent.spines:
@@ -113,10 +114,11 @@ def spine_of(root: Stmt) -> Spine | None:
             return known
     path: list[Stmt] = []
     depths: dict[Buffer, int] = {}
-    nests: list[For | If | Leaf] = []
+    nests: list[Stmt] = []
     blocks: list[int] = []
     times: list[tuple[int, ...]] = []
     time: tuple[int, ...] = ()
+    next_time = time
     below: Stmt | None = root
     while below is not None:
         path.append(below)
@@ -127,20 +129,35 @@ def spine_of(root: Stmt) -> Spine | None:
                 continue
             return None
         assert isinstance(below, Block), "nothing else is in a spine"
-        inside, next_time = None, time
+        inside = _main(below)
         for position, part in enumerate(below.stmts):
-            if isinstance(part, Block | Allocate):
-                if inside is not None:
-                    return None
-                inside, next_time = part, (*time, position)
+            if part is inside:
+                next_time = (*time, position)
             else:
                 nests.append(part)
                 blocks.append(len(path) - 1)
                 times.append((*time, position))
-        below, time = inside, next_time
+        below, time = inside, next_time if inside is not None else time
     spine = Spine(tuple(path), depths, tuple(nests), tuple(blocks), tuple(times))
     _recent.spines.append(spine)
     return spine
+
+
+def _main(body: Block) -> Stmt | None:
+    """The part of a block that goes on with the spine: its longest allocation or block."""
+    nested = [part for part in body.stmts if isinstance(part, Block | Allocate)]
+    return max(nested, key=_length) if len(nested) > 1 else nested[0] if nested else None
+
+
+def _length(stmt: Stmt) -> int:
+    length = 0
+    while isinstance(stmt, Allocate):
+        length, stmt = length + 1, stmt.body
+    return length + (len(stmt.stmts) if isinstance(stmt, Block) else 1)
+
+
+def _holds(nest: Stmt, thing: Thing) -> bool:
+    return holds(nest, thing) if isinstance(nest, Block | Allocate) else thing in facts(nest).holds
 
 
 def allocated(allocation: Allocate, body: Stmt) -> Allocate:

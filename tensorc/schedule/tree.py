@@ -183,7 +183,10 @@ def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:
     path = path_to(root, old)
     assert path is not None, "the statement to replace stands in the program"
     spine = spine_of(root)
-    top = next((d for d, s in enumerate(path) if not isinstance(s, Block | Allocate)), 0)
+    ours = () if spine is None else spine.path
+    top = next(
+        (d for d, (a, b) in enumerate(zip(path, ours, strict=False)) if a is not b), len(ours)
+    )
     for depth in range(len(path) - 1, 0, -1):
         parent, child = path[depth - 1], path[depth]
         if depth == top and spine is not None:
@@ -307,7 +310,7 @@ def stage_sites(program: Program, name: str) -> list[Site]:
         return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
     found: list[Site] = []
     for nest, time in zip(spine.nests, spine.times, strict=True):
-        if name in facts(nest).stages:
+        if isinstance(nest, Block | Allocate) or name in facts(nest).stages:
             inside = sites(nest, is_wanted)
             found += [replace(s, time=(*time, *s.time)) for s in inside if is_wanted(s.leaf)]
     return found
@@ -339,10 +342,9 @@ def used_names(program: Program) -> set[str]:
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
     spine = spine_of(program.body)
     if spine is not None:
-        below = [facts(nest).names for nest in spine.nests]
-        return _census.union(below) | names | {buffer.name for buffer in spine.depths}
-    below = []
-    stack = [program.body]
+        names |= {buffer.name for buffer in spine.depths}
+    below: list[frozenset[str]] = []
+    stack = [program.body] if spine is None else list(spine.nests)
     while stack:
         top = stack.pop()
         if isinstance(top, Block):

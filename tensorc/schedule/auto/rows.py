@@ -48,16 +48,22 @@ def _join(s: Schedule, together: Sequence[Stmt], is_apart: Callable[[str], bool]
         stage = _stage(nest)
         if stage is None or is_apart(stage):
             continue
+        assert isinstance(nest, For), "what computes a stage is a loop"
         row = _row_loop(nest)
-        moved = any(_joined(s, stage, *head) for head in reversed(heads))
+        read = {b.name for b in facts(nest).read}
+        moved = any(_joined(s, stage, read, *head) for head in reversed(heads))
         if not moved and row is not None:
             moved = any(_beside(s, stage, row, *head) for head in reversed(heads))
             if not moved:
                 heads.append((row.var, stage))
 
 
-def _joined(s: Schedule, stage: str, row: Var, first: str) -> bool:
-    """Whether `stage` could be moved into the loop `row`, which computes `first`."""
+def _joined(s: Schedule, stage: str, read: set[str], row: Var, first: str) -> bool:
+    """Whether `stage`, which reads `read`, could be moved into loop `row`, of stage `first`."""
+    loop = find_loop(s.program, row)
+    assert loop is not None, "what was joined before stands in the program"
+    if read.isdisjoint(facts(loop).stages):
+        return False
     return attempt(s, partial(s.reverse_compute_at, stage, Loop(s, first, row)))
 
 
