@@ -200,7 +200,9 @@ def _address(library: ctypes.CDLL, name: str) -> int:
 @cache
 def _compiler() -> Any:
     _initialize()
-    return llvm.create_lljit_compiler()
+    # Not the older linker: it maps code and constants apart, and where another mapping has left no
+    # room for both within 2 GiB of each other, it ends the process.
+    return llvm.create_lljit_compiler(use_jit_link=True)
 
 
 class LoadedCode:
