@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tensorc as tc
+from nn import mlp as reference
 from tensorc import nn, optim
 from tensorc_runtime.cuda.array import DeviceArray
 
@@ -58,6 +59,27 @@ def test_a_model_trains_as_on_the_cpu() -> None:
     for name, value in theirs.state_dict().items():
         assert_close(ours.state_dict()[name], value, 20)
     assert set(f.state) == set(g.state)
+
+
+def test_a_hundred_steps_of_the_demo_have_the_losses_of_the_float64_reference() -> None:
+    made = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    made.initialize(0)
+    data = reference.batches(100, 64, 784, 10)
+    exact, peer = (
+        np.array(reference.train([p.value.astype(d) for p in made.parameters()], rule, data))
+        for d, rule in (("float64", reference.Sgd(0.05)), ("float32", reference.Sgd(0.05)))
+    )
+    f = tc.compile(
+        nn.training_step(made, nn.SoftmaxLoss(), optim.SGD(0.05), batch=64), target="cuda-emu"
+    )
+    losses = np.array([float(f(x, y)) for x, y in data])
+    # As on the CPU (tests/nn/test_step.py): NumPy's own float32 run measures how fast rounding
+    # grows; 8 covers that it is one draw; one loss alone rounds by some 1e-6.
+    pace = np.maximum.accumulate(np.abs(peer - exact))
+    assert np.all(np.abs(losses - exact) <= 8 * pace + 1e-6)
+    assert losses[-20:].mean() < losses[:20].mean() / 2
+    report = f.check(*data[0])
+    assert report.ok, report.describe(f.source)
 
 
 def test_a_step_has_no_findings() -> None:
