@@ -8,7 +8,7 @@ import mmap
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from tensorc.emulator.library import LOCK, runtime
+from tensorc.emulator.bindings import LOCK, runtime
 
 ALIGNMENT = 256  # As the driver gives.
 _POISON = 0xFF  # Reads as NaN in every float format.

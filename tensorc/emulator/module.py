@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from tensorc.emulator.bindings import LOCK, LaunchConfig, RawFinding, runtime
 from tensorc.emulator.heap import buffer_name
-from tensorc.emulator.library import LOCK, LaunchConfig, RawFinding, runtime
 from tensorc.emulator.profile import MemoryAccess
 from tensorc.emulator.report import KINDS, RACES, Finding, FindingKind, Index3, index_of, place
 from tensorc.emulator.toolchain import build_kernels

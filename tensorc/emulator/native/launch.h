@@ -5,7 +5,7 @@
 
 namespace tcemu {
 
-struct ProfileEntry {  // mirrored in library.py
+struct ProfileEntry {  // mirrored in bindings.py
   int32_t site, bytes, is_shared, is_write;
   uint64_t requests;
   uint64_t transactions;  // shared: wavefronts; global: sectors of 32 bytes

@@ -1,4 +1,4 @@
-// The runtime as one translation unit, and its entry points, which library.py calls.
+// The runtime as one translation unit, and its entry points, which bindings.py calls.
 #include <sys/mman.h>
 #include <unistd.h>
 

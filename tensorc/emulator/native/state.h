@@ -55,7 +55,7 @@ enum FindingKind : int32_t {
 constexpr uint32_t kNobody = ~0u;
 constexpr int64_t kLocalMemory = -2, kAccumulators = -4;  // ranges that are none; module.py
 
-struct Finding {  // mirrored in library.py
+struct Finding {  // mirrored in bindings.py
   int32_t kind, site, other_site, bytes;
   uint32_t thread, other_thread, block, other_block;
   int64_t range, offset;
@@ -64,7 +64,7 @@ struct Finding {  // mirrored in library.py
   char detail[160];
 };
 
-struct LaunchConfig {  // mirrored in library.py
+struct LaunchConfig {  // mirrored in bindings.py
   uint32_t grid[3], block[3];
   uint32_t static_shared, total_shared;
   uint32_t stack_bytes;
