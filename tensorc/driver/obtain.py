@@ -52,7 +52,7 @@ def obtain(
             if key in loaded:
                 loaded.move_to_end(key)
                 return loaded[key]
-    folder = disk.cache_folder() if cached else None
+    folder = disk.KERNELS.folder() if cached else None
     artifact = None
     if folder is not None:
         with timed(timing, "cache"):

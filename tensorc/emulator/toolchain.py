@@ -17,10 +17,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tensorc.emulator.cache import cache_folder, key_of, load, store
 from tensorc.errors import CompileError
+from tensorc.store import Store, key_of
 
 NATIVE = Path(__file__).parent / "native"
+LIBRARIES = Store("emulator cache", b"TCEMULA1", ".tce", home="emulator", inside="emulator")
 _NAMES = ("g++", "clang++", "c++")
 # -fwrapv: PTX's integers wrap. No contraction: PTX names its fused operations.
 _FLAGS = (
@@ -115,12 +116,12 @@ def build_runtime(*options: str) -> ctypes.CDLL:
 def _build(text: str, flags: tuple[str, ...], what: str) -> ctypes.CDLL:
     command = compiler()
     key = key_of(text, native_texts(), compiler_identity(command), " ".join((*command, *flags)))
-    folder = cache_folder()
-    library = load(folder, key) if folder else None
+    folder = LIBRARIES.folder()
+    library = LIBRARIES.load(folder, key) if folder else None
     if library is None:
         library = _compile(text, command, flags, what)
         if folder:
-            store(folder, key, library)
+            LIBRARIES.save(folder, key, library)
     return _load_library(library)
 
 

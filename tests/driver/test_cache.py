@@ -162,7 +162,7 @@ def test_a_killed_writer_leaves_no_entry_and_its_rest_is_cleaned_up(cache_dir: P
 def test_the_entries_used_longest_ago_go_first(
     cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = len(cache._seal(example(1000)))
+    size = len(cache.KERNELS.magic) + 32 + len(to_bytes(example(1000)))
     monkeypatch.setenv("TENSORC_CACHE_BYTES", str(3 * size))
     for i, key in enumerate("abc"):
         cache.store(cache_dir, key, example(1000))
@@ -196,15 +196,15 @@ def test_processes_share_the_folder(cache_dir: Path) -> None:
 def test_the_folder_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert cache.cache_folder() == Path(os.environ["TENSORC_CACHE_DIR"])
+    assert cache.KERNELS.folder() == Path(os.environ["TENSORC_CACHE_DIR"])
     monkeypatch.delenv("TENSORC_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.cache_folder() == tmp_path / "tensorc" / "kernels"
+    assert cache.KERNELS.folder() == tmp_path / "tensorc" / "kernels"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.cache_folder() == tmp_path / ".cache" / "tensorc" / "kernels"
+    assert cache.KERNELS.folder() == tmp_path / ".cache" / "tensorc" / "kernels"
     monkeypatch.setenv("TENSORC_CACHE", "0")
-    assert cache.cache_folder() is None
+    assert cache.KERNELS.folder() is None
 
 
 def test_the_cache_can_be_left_out(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

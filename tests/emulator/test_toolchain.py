@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tensorc.emulator import EmulatedModule, LaunchOptions, cache, toolchain
+from tensorc.emulator import EmulatedModule, LaunchOptions, toolchain
+from tensorc.emulator.toolchain import LIBRARIES
 from tensorc.errors import ArgumentError, CompileError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def test_the_cache_can_be_off_or_impossible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENSORC_CACHE", "0")
-    assert cache.cache_folder() is None
+    assert LIBRARIES.folder() is None
     EmulatedModule(PTX)
     monkeypatch.delenv("TENSORC_CACHE")
     (tmp_path / "file").write_text("")
@@ -79,10 +80,10 @@ def test_the_oldest_entries_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / ".new-dead").write_bytes(b"")
     os.utime(tmp_path / ".new-dead", (old, old))
     for i, name in enumerate(("a", "b", "c")):
-        cache.store(tmp_path, name, bytes(1000))
+        LIBRARIES.save(tmp_path, name, bytes(1000))
         os.utime(tmp_path / f"{name}.tce", (old + i, old + i))
-    assert cache.load(tmp_path, "b") == bytes(1000)  # Noted as a use.
-    cache.store(tmp_path, "d", bytes(1000))
+    assert LIBRARIES.load(tmp_path, "b") == bytes(1000)  # Noted as a use.
+    LIBRARIES.save(tmp_path, "d", bytes(1000))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tce", "d.tce"]
 
 
