@@ -2,17 +2,11 @@
 
 One compilation for `sm_80` gives a CUBIN and the PTX that it was made from. The package of NVRTC
 and its bindings come with an extra (`tensorc[cuda13]`, `tensorc[cuda12]`); nothing imports them
-until code is compiled. Results are kept in a folder, where one is given, by the hash of the source,
-the options, the architecture and the version of NVRTC.
+until code is compiled. The driver's kernel cache keeps what comes out.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,11 +16,8 @@ from tensorc.errors import CompileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 FILE = "kernels.cu"  # What NVRTC calls the source in its messages.
-_SUFFIX = ".cuda"
-_MAGIC = b"TCNVRTC1"
 
 # No contraction: a product that is added to a sum is fused where the source says fmaf, only there.
 OPTIONS = ("--std=c++17", "--fmad=false", "--ptxas-options=-v")
@@ -57,31 +48,20 @@ class CudaBinary:
     resources: Mapping[str, Resources]
 
 
-def compile_cuda(
-    source: str, arch: str, *, lines: bool = False, folder: Path | None = None
-) -> CudaBinary:
+def compile_cuda(source: str, arch: str, *, lines: bool = False) -> CudaBinary:
     """Compile CUDA C for one architecture.
 
     Args:
         source: the text.
         arch: "sm_80", "sm_90a", ...
         lines: keep the source's line numbers in the code, for profilers and the emulator.
-        folder: where results are kept; none keeps nothing.
 
     Raises:
         CompileError: NVRTC or its bindings are not installed; NVRTC does not know `arch`; it
             refuses the source, which the message shows with line numbers.
     """
     options = (f"-arch={arch}", *OPTIONS, *(("-lineinfo",) if lines else ()))
-    path = None
-    if folder is not None:
-        path = folder / f"{_key(source, options)}{_SUFFIX}"
-        found = _read(path)
-        if found is not None:
-            return CudaBinary(source, arch, *found, parse_log(found[2]))
     ptx, cubin, log = _compile(source, arch, options)
-    if path is not None:
-        _write(path, ptx, cubin, log)
     return CudaBinary(source, arch, ptx, cubin, log, parse_log(log))
 
 
@@ -176,46 +156,3 @@ def _refusal(reason: str, log: str, source: str) -> str:
 
 
 # --- what is kept on disk ---------------------------------------------------------------------
-
-
-def _key(source: str, options: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in (source, *options, repr(nvrtc_version()), FILE):
-        data = part.encode()
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[bytes, bytes, str] | None:
-    """What an earlier compilation left; None where there is none, or it is damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    body = data[len(_MAGIC) + 32 :]
-    if data[: len(_MAGIC) + 32] != _MAGIC + hashlib.sha256(body).digest():
-        return None
-    head, _, rest = body.partition(b"\n")
-    sizes = json.loads(head)
-    ptx, cubin = rest[: sizes[0]], rest[sizes[0] : sizes[0] + sizes[1]]
-    return ptx, cubin, rest[sizes[0] + sizes[1] :].decode()
-
-
-def _write(path: Path, ptx: bytes, cubin: bytes, log: str) -> None:
-    """Keep a result if that can be done; a file appears whole or not at all."""
-    body = json.dumps([len(ptx), len(cubin)]).encode() + b"\n" + ptx + cubin + log.encode()
-    temporary = None
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(body).digest() + body)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError:
-        pass
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

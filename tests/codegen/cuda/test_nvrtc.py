@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,9 +20,6 @@ from tensorc.codegen.cuda.resources import (
 )
 from tensorc.errors import CompileError
 from tensorc.target import ARCHS as TABLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLAIN = 'extern "C" __global__ void k(float* a) {\n  a[threadIdx.x] = 1.0f;\n}\n'
 
@@ -94,35 +90,6 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     nvrtc._bindings.cache_clear()
     assert compile_cuda(PLAIN, "sm_80").cubin
-
-
-def test_a_kept_result_is_not_compiled_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[Any, ...]] = []
-    real = nvrtc._compile
-
-    def counted(*args: Any) -> Any:
-        calls.append(args)
-        return real(*args)
-
-    monkeypatch.setattr(nvrtc, "_compile", counted)
-    first = compile_cuda(PLAIN, "sm_80", folder=tmp_path)
-    assert compile_cuda(PLAIN, "sm_80", folder=tmp_path) == first
-    assert len(calls) == 1
-    compile_cuda(PLAIN, "sm_86", folder=tmp_path)
-    compile_cuda(PLAIN, "sm_80", folder=tmp_path, lines=True)
-    assert len(calls) == 3
-    for file in tmp_path.iterdir():
-        file.write_bytes(file.read_bytes()[:-1])
-    assert compile_cuda(PLAIN, "sm_80", folder=tmp_path).cubin == first.cubin
-    assert len(calls) == 4
-
-
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    assert compile_cuda(PLAIN, "sm_80", folder=blocked / "inside").cubin
 
 
 def test_the_log_of_an_older_assembler_is_read_too() -> None:
