@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from tensorc.dtypes import (
 )
 from tensorc.errors import DTypeError, IRError, ShapeError
 from tensorc.ir.intrinsics import INTRINSICS
+
+if TYPE_CHECKING:
+    from tensorc.ir.swizzle import Swizzle
 
 _HERE = str(Path(__file__).parent.parent) + os.sep
 
@@ -235,13 +238,14 @@ class Buffer:
     """Storage: a name, a row-major shape in elements, a dtype and a scope.
 
     Scopes: "global" (parameters and the workspace), "local" (registers or stack of one thread),
-    "shared" (one thread block's).
+    "shared" (one thread block's). A shared one may have its rows permuted in memory: `swizzle`.
     """
 
     name: str
     shape: tuple[Expr, ...]
     dtype: DType
     scope: str = "global"
+    swizzle: Swizzle | None = None
 
     def __post_init__(self) -> None:
         for size in self.shape:
@@ -249,6 +253,11 @@ class Buffer:
                 raise ShapeError(f"{self.name}: a size must be an integer, got {size}")
             if isinstance(size, Const) and size.value < 0:
                 raise ShapeError(f"{self.name}: negative size {size.value} in shape")
+        if self.swizzle is not None:
+            sizes = [const_int(size) for size in self.shape]
+            problem = self.swizzle.misfit(self.scope, sizes, self.dtype.bytes)
+            if problem is not None:
+                raise ShapeError(f"{self.name}: {self.swizzle}: {problem}")
 
     @property
     def ndim(self) -> int:

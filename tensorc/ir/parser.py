@@ -50,6 +50,7 @@ from tensorc.ir.stmt import (
     Store,
     block,
 )
+from tensorc.ir.swizzle import Swizzle
 from tensorc.ir.walk import same
 
 if TYPE_CHECKING:
@@ -279,7 +280,23 @@ class _Parser:
         self.expect("[")
         shape = self.items(self.expr, "]")
         scope = self.next().text if self.sees("local", "shared") else "global"
-        return self.build(token, lambda: Buffer(name, shape, dtype, scope))
+        swizzle = self.swizzle() if self.sees("swizzle") else None
+        return self.build(token, lambda: Buffer(name, shape, dtype, scope, swizzle))
+
+    def swizzle(self) -> Swizzle:
+        """`swizzle(width)` or `swizzle(width, shift)`."""
+        token = self.expect("swizzle")
+        self.expect("(")
+        numbers = self.items(self.number, ")")
+        if len(numbers) not in (1, 2):
+            _refuse(token, "expected a width and perhaps a shift")
+        return self.build(token, lambda: Swizzle(*numbers))
+
+    def number(self) -> int:
+        token = self.expect_kind("number", "an integer")
+        if not token.text.isdigit():
+            _refuse(token, "expected an integer")
+        return int(token.text)
 
     def reducer(self) -> None:
         first = self.expect("reducer")

@@ -10,7 +10,8 @@
           check idx[i] < n, "row {0}", (idx[i])
 
 A loop's hints follow its domain, `for i in range(8) {unroll: 4, name: "x"}:`; one that is bound to
-an axis of a grid is named for it, `for i in thread.x(32):`.
+an axis of a grid is named for it, `for i in thread.x(32):`. A shared buffer's swizzle follows its
+scope: `alloc S: float16[64, 64] shared swizzle(128)`.
 An int64 constant prints bare, a float32 one with a dot or an exponent, others as `int32(4)`. A
 conversion prints as `float32(x)`, of a constant as `cast(float32, 2)`. Operators have Python's
 precedence; `and`, `or`, `not` are the logical ones of bools. Nested blocks print as one, and a
@@ -201,6 +202,7 @@ class _Printer:
 
     def storage(self, buffer: Buffer) -> str:
         scope = "" if buffer.scope == "global" else f" {buffer.scope}"
+        scope += "" if buffer.swizzle is None else f" {buffer.swizzle}"
         return f"{buffer.dtype}[{self.list(buffer.shape)}]{scope}"
 
     def stmt(self, stmt: Stmt, depth: int) -> None:

@@ -301,6 +301,8 @@ class _Same:
         if known is None:
             if (a.name, a.dtype, a.scope, a.ndim) != (b.name, b.dtype, b.scope, b.ndim):
                 return False
+            if a.swizzle != b.swizzle:
+                return False
             if not all(self.node(x, y) for x, y in zip(a.shape, b.shape, strict=True)):
                 return False
             self.buffers[a] = b

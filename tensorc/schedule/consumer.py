@@ -478,7 +478,7 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     sizes = [const_int(e) for e in box.extents]
     small = all(s is not None for s in sizes) and bytes_of(sizes, buffer) <= STACK_LIMIT
     own = small and next(blocks_in(loop.body), None) is None
-    local = replace(buffer, shape=box.extents, scope="local" if own else "global")
+    local = replace(buffer, shape=box.extents, scope="local" if own else "global", swizzle=None)
     body = Allocate(local, rebase(loop.body, buffer, local, Layout(box.lows)), loc=allocation.loc)
     within = replace_stmt(allocation.body, loop, replace(loop, body=body))
     return with_body(program, replace_stmt(program.body, allocation, within))

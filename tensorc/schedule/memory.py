@@ -1,4 +1,4 @@
-"""Steps that say where values are kept: cache_read, cache_write, set_scope, storage_align."""
+"""Steps that say where values are kept: caches, set_scope, storage_align, swizzle."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tensorc.ir.expr import (
 from tensorc.ir.facts import reads, writes
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Allocate, For, ForKind, If, Program, Stmt, Store, block
+from tensorc.ir.swizzle import SHIFT, Swizzle
 from tensorc.ir.verify import SCOPES
 from tensorc.ir.walk import replace_buffers, written_buffers
 from tensorc.schedule.legality import carried_pair, refuse, refuse_checks
@@ -229,7 +230,42 @@ def set_scope(program: Program, name: str, scope: str) -> Program:
             f"{step}: '{name}' has {' x '.join(map(str, buffer.shape))} elements, which is no "
             "constant size; cache or compute a part of it inside of a loop"
         )
+    if scope != "shared" and buffer.swizzle is not None:
+        raise ScheduleError(
+            f"{step}: '{name}' has the {buffer.swizzle}, which only shared memory has; "
+            f"swizzle({name}, 0) takes it away"
+        )
     return _replaced(program, buffer, replace(buffer, scope=scope))
+
+
+def swizzle(program: Program, name: str, width: int, shift: int = SHIFT) -> Program:
+    """Permute the rows of the shared buffer `name`, in chunks of 16 bytes within `width` bytes.
+
+        alloc S: float16[64, 64] shared   becomes, of 128,   ... shared swizzle(128)
+
+    Element (r, c) then lies where (r, c ^ r % 8 * 8) would: the chunks of a column, which threads
+    read together, lie in other banks, without padding. See `ir.swizzle` for the pattern, and for
+    `shift`: 3 where rows are of `width` bytes, 4 where they are of 256, 5 of 512. A width of 0
+    takes it away.
+
+    Legal always: no index changes, and no value. It is a matter of shared memory; a CPU has none.
+
+    Raises:
+        ScheduleError: `name` is a parameter, or not shared; its rows are no multiple of `width`, or
+            its size none of the pattern's; there is no such pattern.
+    """
+    step = f"swizzle({name}, {width}{f', {shift}' if shift != SHIFT else ''})"
+    buffer = _allocated(program, step, name)
+    if not width:
+        return _replaced(program, buffer, replace(buffer, swizzle=None))
+    try:
+        pattern = Swizzle(width, shift)
+    except TensorcError as error:
+        raise ScheduleError(f"{step}: {str(error).partition(': ')[2]}") from error
+    problem = pattern.misfit(buffer.scope, [const_int(e) for e in buffer.shape], buffer.dtype.bytes)
+    if problem is not None:
+        raise ScheduleError(f"{step}: '{name}' cannot be permuted so: {problem}")
+    return _replaced(program, buffer, replace(buffer, swizzle=pattern))
 
 
 def storage_align(program: Program, name: str, dim: int, factor: int, offset: int = 0) -> Program:
@@ -275,6 +311,11 @@ def storage_align(program: Program, name: str, dim: int, factor: int, offset: in
     size = buffer.shape[dim + 1]
     wider = simplify(size + (wanted - size) % period)
     shape = (*buffer.shape[: dim + 1], wider, *buffer.shape[dim + 2 :])
+    if buffer.swizzle is not None:
+        raise ScheduleError(
+            f"{step}: '{name}' has the {buffer.swizzle}, which spreads its rows without padding; "
+            f"swizzle({name}, 0) takes it away"
+        )
     return _replaced(program, buffer, replace(buffer, shape=shape))
 
 

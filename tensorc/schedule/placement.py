@@ -159,7 +159,8 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     sizes = [const_int(e) for e in box.extents]
     small = all(s is not None for s in sizes) and bytes_of(sizes, producer.buffer) <= STACK_LIMIT
     own = small and next(blocks_in(loop.body), None) is None
-    local = replace(producer.buffer, shape=box.extents, scope="local" if own else "global")
+    scope = "local" if own else "global"
+    local = replace(producer.buffer, shape=box.extents, scope=scope, swizzle=None)
     given = [*around(program, loop), *in_range(loop)]
     used = used_names(program)
     moved = [

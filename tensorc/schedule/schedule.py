@@ -14,6 +14,7 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
+from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule import (
     check,
@@ -426,6 +427,17 @@ class Schedule:
             lambda p: memory.storage_align(p, buffer, dim, factor, offset),
         )
 
+    def swizzle(self, buffer: str, width: int, shift: int = SHIFT) -> None:
+        """Permute the rows of a shared buffer, so that columns lie in other banks.
+
+        See `memory.swizzle`.
+        """
+        self._take(
+            "swizzle",
+            (buffer, width, shift) if shift != SHIFT else (buffer, width),
+            lambda p: memory.swizzle(p, buffer, width, shift),
+        )
+
     def bind(self, loop: Loop, axis: str) -> None:
         """Give a loop's iterations to the blocks or threads of a grid: see `parallel.bind`."""
         self._take(
@@ -743,6 +755,7 @@ _PRIMITIVES: dict[str, Callable[..., object]] = {
     "decompose_reduction": Schedule.decompose_reduction,
     "set_scope": Schedule.set_scope,
     "storage_align": Schedule.storage_align,
+    "swizzle": Schedule.swizzle,
     "bind": Schedule.bind,
     "annotate": Schedule.annotate,
     "relax_guard": Schedule.relax_guard,

@@ -28,7 +28,16 @@ KINDS = (
     *("reorder", "reorder", "reorder", "inline", "compute_at", "compute_at", "reverse_compute_at"),
     *("reverse_compute_at", "cache_write", "cache_write", "cache_read", "cache_read", "vectorize"),
     *("unroll", "parallel", "parallel", "rfactor", "rfactor", "decompose_reduction", "relax_guard"),
-    *("set_scope", "storage_align", "double_buffer", "pipeline", "bind", "annotate", "tensorize"),
+    *(
+        "set_scope",
+        "storage_align",
+        "swizzle",
+        "double_buffer",
+        "pipeline",
+        "bind",
+        "annotate",
+        "tensorize",
+    ),
 )
 PLACEMENTS = ("inline", "compute_at", "reverse_compute_at", "fuse_with")
 FOLDS = ("fission", "rfactor", "decompose_reduction")
@@ -171,6 +180,8 @@ class Chooser:
                 return Step(kind, (stage, self.pick(("local", "global", "shared"))))
             case "storage_align":
                 return Step(kind, (stage, self.pick((0, 1)), number, self.pick((0, 1))))
+            case "swizzle":
+                return Step(kind, (stage, self.pick((0, 32, 64))))
             case "pipeline":
                 return Step(kind, (other, self.pick((2, 3, 4))))
             case "bind":

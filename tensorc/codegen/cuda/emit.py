@@ -235,7 +235,9 @@ class KernelEmitter:
     def _shared(self) -> tuple[int, int]:
         """Declare the shared buffers: bytes of static and of dynamic shared memory."""
         own = [b for b in self.kernel.buffers if b.scope == "shared"]
+        own.sort(key=_shared_align, reverse=True)
         sizes = [_bytes(b) for b in own]
+        widest = max(map(_shared_align, own), default=_SHARED_ALIGN)
         total = 0
         offsets = []
         for size in sizes:
@@ -251,14 +253,14 @@ class KernelEmitter:
             )
         dynamic = total > STATIC_SHARED
         if dynamic:
-            self.out.line(f"extern __shared__ __align__({_SHARED_ALIGN}) unsigned char smem[];")
+            self.out.line(f"extern __shared__ __align__({widest}) unsigned char smem[];")
         for buffer, offset in zip(own, offsets, strict=True):
             # Of another size, LLVM would load whole vectors beyond the array's end.
             wide = _bytes(buffer) % _SHARED_ALIGN == 0
-            known = _SHARED_ALIGN if wide else buffer.dtype.bytes
+            known = _shared_align(buffer) if wide else buffer.dtype.bytes
             place = Place(buffer, self.names.fresh(buffer.name), False, known)
             self.e.places[buffer] = place
-            align = f"__align__({_SHARED_ALIGN}) " if wide else ""
+            align = f"__align__({known}) " if wide else ""
             if dynamic:
                 self.out.line(_reference(place, offset))
             else:
@@ -430,6 +432,14 @@ def _bytes(buffer: Buffer) -> int:
             )
         total *= value
     return total
+
+
+def _shared_align(buffer: Buffer) -> int:
+    """What a shared buffer's address is a multiple of; the pattern of a swizzle starts there.
+
+    Sizes of swizzled buffers are multiples of it, so that those of the largest stand first.
+    """
+    return _SHARED_ALIGN if buffer.swizzle is None else buffer.swizzle.period
 
 
 def _reference(place: Place, offset: int) -> str:

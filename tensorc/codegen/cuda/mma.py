@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda.kernel import Loop, Node, Phase
-from tensorc.codegen.cuda.vector import is_multiple
+from tensorc.codegen.cuda.ranges import is_multiple
 from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Load, Var, const_int
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Stmt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.cuda.swizzle import stored_at
 from tensorc.codegen.cuda.types import MEMORY
 from tensorc.ir.affine import linear, to_expr
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, Const, Expr, const_int, is_const
@@ -51,7 +52,9 @@ class Place:
         """What C calls the element at `indices`."""
         if self.flat:
             return f"{self.name}[{e.value(shortest(self.offset(indices))).text}]"
-        return self.name + "".join(f"[{e.value(shortest(i)).text}]" for i in indices)
+        return self.name + "".join(
+            f"[{e.value(shortest(i)).text}]" for i in stored_at(self.buffer, indices)
+        )
 
     def declaration(self) -> str:
         """The array, as C declares it."""

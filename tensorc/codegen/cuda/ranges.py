@@ -1,8 +1,8 @@
-"""How large an integer expression can get: whether 32 bits hold it, whether it is negative."""
+"""What integers can be: whether 32 bits hold one, whether it is negative, or a multiple."""
 
 from __future__ import annotations
 
-from math import inf
+from math import gcd, inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.ir.expr import (
@@ -137,9 +137,38 @@ def _combine(op: BinaryOp, x: Range, y: Range) -> Range:
             return x if x[0] >= 0 and x[1] < y[0] else (0, y[0] - 1)
         case BinaryOp.AND if x[0] >= 0 or y[0] >= 0:
             return (0, min(v[1] for v in (x, y) if v[0] >= 0))
+        case BinaryOp.OR | BinaryOp.XOR if x[0] >= 0 and y[0] >= 0 and max(x[1], y[1]) < inf:
+            return (0, (1 << int(max(x[1], y[1])).bit_length()) - 1)
         case _:
             return _ANY
 
 
 def _times(a: float, b: float) -> float:
     return 0 if a == 0 or b == 0 else a * b
+
+
+def is_multiple(expr: Expr, of: int) -> bool:
+    """Whether an integer expression is a multiple of `of`, whatever its variables are.
+
+    >>> from tensorc.ir.expr import Var
+    >>> is_multiple(Var("i") * 8 + Var("n") * 4, 4)
+    True
+    """
+    match expr:
+        case Const(value, _):
+            return int(value) % of == 0
+        case Binary(BinaryOp.ADD | BinaryOp.SUB, a, b):
+            return is_multiple(a, of) and is_multiple(b, of)
+        case Binary(BinaryOp.MUL, a, b):
+            for x, y in ((a, b), (b, a)):
+                if isinstance(x, Const):
+                    value = int(x.value)
+                    common = gcd(value, of)
+                    return is_multiple(y, of // common) if value else True
+            return is_multiple(a, of) or is_multiple(b, of)
+        case Binary(BinaryOp.MOD, a, Const(value, _)) if int(value) % of == 0 and value > 0:
+            return is_multiple(a, of)
+        case Unary(UnaryOp.NEG, a):
+            return is_multiple(a, of)
+        case _:
+            return of == 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.cuda.ranges import is_multiple
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import (
     Binary,
@@ -25,8 +26,6 @@ from tensorc.ir.expr import (
     Expr,
     Let,
     Load,
-    Unary,
-    UnaryOp,
     Where,
     const_int,
     is_const,
@@ -137,39 +136,6 @@ def _aligned(place: Place, first: Sequence[Expr], width: int, size: int) -> bool
     if place.align % (width * size):
         return False
     return is_multiple(place.offset(first), width)
-
-
-def is_multiple(expr: Expr, of: int) -> bool:
-    """Whether an integer expression is a multiple of `of`, whatever its variables are.
-
-    >>> from tensorc.ir.expr import Var
-    >>> is_multiple(Var("i") * 8 + Var("n") * 4, 4)
-    True
-    """
-    match expr:
-        case Const(value, _):
-            return int(value) % of == 0
-        case Binary(BinaryOp.ADD | BinaryOp.SUB, a, b):
-            return is_multiple(a, of) and is_multiple(b, of)
-        case Binary(BinaryOp.MUL, a, b):
-            for x, y in ((a, b), (b, a)):
-                if isinstance(x, Const):
-                    value = int(x.value)
-                    common = _gcd(value, of)
-                    return is_multiple(y, of // common) if value else True
-            return is_multiple(a, of) or is_multiple(b, of)
-        case Binary(BinaryOp.MOD, a, Const(value, _)) if int(value) % of == 0 and value > 0:
-            return is_multiple(a, of)
-        case Unary(UnaryOp.NEG, a):
-            return is_multiple(a, of)
-        case _:
-            return of == 1
-
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return abs(a)
 
 
 # --- writing ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from codegen.cuda.programs import lowered
 from codegen.programs import arrays_for
 from tensorc.codegen.cuda import CudaModule, compile_cuda, emit_cuda
-from tensorc.emulator import EmulatedModule, Finding, LaunchOptions
+from tensorc.emulator import EmulatedModule, Finding, LaunchOptions, MemoryProfile
 from tensorc.emulator.heap import DeviceHeap, note_written
 from tensorc.ir import interp
 from tensorc.ir.stmt import Program, Role
@@ -45,6 +45,7 @@ class Run:
     ) -> None:
         self.heap = DeviceHeap(CAPACITY)
         self.findings: list[Finding] = []
+        self.profile = MemoryProfile()
         self.results = {k: v.copy() for k, v in arrays.items()}
         plan = module.plan
         params = [
@@ -69,6 +70,7 @@ class Run:
                         launch.kernel, (x, y, z), launch.block, args, launch.shared, options
                     )
                     self.findings += done.findings
+                    self.profile.add(done.accesses)
                     assert not done.error, done.describe()
             for p, address in zip(program.params, params, strict=True):
                 array = self.results[p.buffer.name]

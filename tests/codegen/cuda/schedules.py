@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Loop, Schedule
 
 
-def tensor_core_schedule(n: int = 128, stages: int = 1) -> Schedule:
-    """Tiles of 64x64 results by four warps of 32x32; operands fetched `stages - 1` steps ahead."""
+def tensor_core_schedule(n: int = 128, stages: int = 1, *, swizzled: bool = False) -> Schedule:
+    """Tiles of 64x64 results by four warps of 32x32; operands fetched `stages - 1` steps ahead.
+
+    Rows of the operands' tiles, 32 and 128 bytes, are padded or swizzled.
+    """
     a, b = (tc.placeholder((n, n), "bfloat16", name=name) for name in "AB")
     r = tc.reduce_axis(n, name="k")
 
@@ -25,8 +28,11 @@ def tensor_core_schedule(n: int = 128, stages: int = 1) -> Schedule:
     s.reorder(step, i_tile, j_tile, k_tile)
     s.cache_write("C", j_block)
     fetched = [s.cache_read(name, step, scope="shared").name for name in "AB"]
-    for name in fetched:
-        s.storage_align(name, 0, 16, 8)  # Rows start in different banks, on 16 bytes.
+    for name, width in zip(fetched, (32, 128), strict=True):
+        if swizzled:
+            s.swizzle(name, width)
+        else:
+            s.storage_align(name, 0, 16, 8)  # Rows start in different banks, on 16 bytes.
         s.cooperative_fetch(name, 128, 8)
         s.annotate(s.loops(name)[-1], "async", True)
 
