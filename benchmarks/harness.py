@@ -4,8 +4,9 @@ A case first checks its answer. Then its own function and its rivals run in turn
 slows the machine for a while slows all of them, and each is judged by the median of its rounds. The
 spread is half the distance between the quartiles, as a share of the median.
 
-A canary, which does nothing but multiply and add, runs on all threads before and after each sample:
-where it falls short of the machine's peak, some core was not ours, and the sample is taken again.
+A canary, which multiplies and adds numbers from the nearest cache, runs on all threads before and
+after each sample: where it falls short of the machine's peak, some core was not ours alone. A
+sample waits for a quiet moment, and is taken again where that was over before it ended.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ Action: TypeAlias = Callable[[], object]
 # With several threads a library's workers spin on after a call, OpenBLAS's for tens of ms,
 # on the cores that the next function wants: each sample begins when they sleep, and wakes its own.
 _REST_SECONDS = 0.2  # What idle workers of a BLAS take to stop spinning.
-_SAMPLE_SECONDS = 0.02  # A sample repeats its function for so long, far above the grain.
+_SAMPLE_SECONDS = 0.01  # A sample repeats its function for so long, far above the grain.
 _QUIET = 0.9  # The share of the peak that a canary reaches on cores that are ours.
-_ATTEMPTS = 4
+_ATTEMPTS = 8
+_PATIENCE_SECONDS = 1.0  # How long a sample waits for a quiet moment.
+_SPIN_SECONDS = 0.05  # How long workers that wait busily may disturb the canary after a sample.
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,7 @@ def measure(
     least = 1.0
     for _ in range(rounds):
         for key, sampler in samplers.items():
-            if threads > 1:  # The workers of the one before may still wait busily.
-                time.sleep(_REST_SECONDS)
-            value, share = _undisturbed(sampler, canary, once=case.once)
+            value, share = _undisturbed(sampler, canary, threads, once=case.once)
             samples[key].append(value)
             least = min(least, share)
     ours = samples.pop("ours")
@@ -173,18 +174,30 @@ def measure(
 
 
 def _undisturbed(
-    sampler: Callable[[], float], canary: Canary, *, once: bool
+    sampler: Callable[[], float], canary: Canary, threads: int, *, once: bool
 ) -> tuple[float, float]:
     """A sample and the canary's share beside it; of some attempts, that with the best canary."""
     attempts: list[tuple[float, float]] = []
     while len(attempts) < (1 if once else _ATTEMPTS):
-        before = canary.share()
+        if threads > 1:  # The workers of the one before may still wait busily.
+            time.sleep(_REST_SECONDS)
+        before = _quiet_moment(canary, _PATIENCE_SECONDS)
         value = sampler()
-        attempts.append((min(before, canary.share()), value))
+        after = _quiet_moment(canary, _SPIN_SECONDS if threads > 1 else 0.0)
+        attempts.append((min(before, after), value))
         if attempts[-1][0] >= _QUIET:
             break
     share, value = max(attempts)
     return value, share
+
+
+def _quiet_moment(canary: Canary, patience: float) -> float:
+    """Wait so many seconds at most until the canary finds the cores quiet; its last share."""
+    start = time.perf_counter()
+    while (share := canary.share()) < _QUIET:
+        if time.perf_counter() - start >= patience:
+            break
+    return share
 
 
 def _sampler(action: Action | Many, once: bool, threads: int) -> Callable[[], float]:
@@ -196,8 +209,7 @@ def _sampler(action: Action | Many, once: bool, threads: int) -> Callable[[], fl
 
     def sample() -> float:
         if threads > 1:
-            time.sleep(_REST_SECONDS)
-            run()
+            run()  # Wakes the workers.
         return _sample(run, count) / times
 
     return sample

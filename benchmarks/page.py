@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks import plot
 from benchmarks.peers import MISSING, installed
-from benchmarks.report import Report, load, rate, seconds, share, shown
+from benchmarks.report import Report, load, of_peak, rate, ratio, seconds, shown
 
 if TYPE_CHECKING:
     from benchmarks.harness import Result
@@ -113,18 +112,16 @@ def _operations(report: Report, results: Sequence[Result]) -> str:
     names = [n for n in RIVALS if n in missing or any(n in r.rivals for r in results)]
     names += sorted({n for r in results for n in r.rivals} - set(names))
     ranked = any(r.rivals for r in results)
-    peaks = any(not math.isnan(share(r, report.limits)) for r in results)
+    peaks = any(of_peak(r, report.limits) for r in results)
     columns: list[tuple[str, Callable[[Result], str]]] = [
         ("", lambda r: f"{r.name} {r.size}"),
         ("tensorc", lambda r: shown(r.ours, r.unit)),
     ]
     if peaks:
-        columns += [("rate", rate), ("of peak", lambda r: _share(share(r, report.limits)))]
+        columns += [("rate", rate), ("of peak", lambda r: of_peak(r, report.limits))]
     columns += [(n, lambda r, n=n: _rival(report, r, n)) for n in names]  # type: ignore[misc]
     if ranked:
-        columns.append(
-            ("best rival / tensorc", lambda r: "" if math.isnan(r.ratio) else f"{r.ratio:.2f}")
-        )
+        columns.append(("best rival / tensorc", ratio))
     columns.append(("canary", lambda r: f"{min(r.canary, 1):.0%}"))
     rows = [[of(r) for _, of in columns] for r in results]
     return _markdown([name for name, _ in columns], rows)
@@ -135,10 +132,6 @@ def _rival(report: Report, result: Result, name: str) -> str:
     if name in result.rivals:
         return shown(result.rivals[name], result.unit)
     return MISSING if report.versions.get(library) == MISSING else ""
-
-
-def _share(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.0%}"
 
 
 def _primitives(results: Sequence[Result]) -> str:

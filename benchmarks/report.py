@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -49,17 +48,16 @@ def table(results: Sequence[Result], limits: Mapping[int, Limits]) -> str:
 
 
 def _rows(result: Result, limits: Mapping[int, Limits]) -> list[tuple[str, ...]]:
-    peak = share(result, limits)
     head = (
         result.name,
         result.size,
         str(result.threads),
         shown(result.ours, result.unit),
         rate(result),
-        "-" if math.isnan(peak) else f"{peak:.0%}",
+        of_peak(result, limits) or "-",
     )
     rivals = [
-        (name, shown(timing, result.unit), f"{timing.median / result.ours.median:.2f}")
+        (name, shown(timing, result.unit), _ratio(timing, result.ours))
         for name, timing in result.rivals.items()
     ]
     return [(*head, *rival) for rival in rivals] or [(*head, "-", "-", "-")]
@@ -90,14 +88,28 @@ def rate(result: Result) -> str:
     return f"{result.bytes / result.ours.median / 1e9:.1f} GB/s" if result.bytes else "-"
 
 
-def share(result: Result, limits: Mapping[int, Limits]) -> float:
-    """Our rate as a share of the machine's peak with so many threads; NaN where there is none."""
+def of_peak(result: Result, limits: Mapping[int, Limits]) -> str:
+    """Our rate as a share of the machine's peak: of the median, and of the best sample.
+
+    The peak is that of so many threads, itself the best of many runs; "" where there is none.
+    """
     peak = limits.get(result.threads)
     if peak is None or not (result.flop or result.bytes):
-        return math.nan
+        return ""
     if result.flop:
-        return result.flop / result.ours.median / peak.flop
-    return result.bytes / result.ours.median / (peak.copy if result.writes else peak.read)
+        least = result.flop / peak.flop
+    else:
+        least = result.bytes / (peak.copy if result.writes else peak.read)
+    return f"{least / result.ours.median:.0%} ({least / min(result.ours.rounds):.0%})"
+
+
+def ratio(result: Result) -> str:
+    """The best rival's time over ours: of medians, and of best samples; "" where there is none."""
+    return "" if result.best is None else _ratio(result.best[1], result.ours)
+
+
+def _ratio(theirs: Timing, ours: Timing) -> str:
+    return f"{theirs.median / ours.median:.2f} ({min(theirs.rounds) / min(ours.rounds):.2f})"
 
 
 def save(results: Sequence[Result], limits: Mapping[int, Limits], folder: Path) -> Path:

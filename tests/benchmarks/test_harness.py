@@ -40,15 +40,22 @@ def test_a_disturbed_sample_is_taken_again() -> None:
         calls.append(1)
         np.linalg.norm(np.ones(100_000))
 
-    cores = Cores(0.5, 1.0, 1.0, 1.0)
+    cores = Cores(1.0, 0.5, 1.0, 1.0)
     one = measure("x", 1, Case(run, lambda: None), threads=1, rounds=1, canary=cores)  # type: ignore[arg-type]
     assert one.canary == 1.0
     assert not cores.shares
     assert len(one.ours.rounds) == 1
 
 
+def test_a_sample_waits_for_a_quiet_moment() -> None:
+    cores = Cores(0.5, 0.6, 0.95, 1.0)
+    case = Case(lambda: np.ones(100_000).sum(), lambda: None)
+    assert measure("x", 1, case, threads=1, rounds=1, canary=cores).canary == 0.95  # type: ignore[arg-type]
+    assert not cores.shares
+
+
 def test_a_sample_that_stays_disturbed_says_so() -> None:
-    cores = Cores(*[0.4, 0.4, 0.7, 0.8, 0.5, 0.5, 0.6, 0.6])
+    cores = Cores(*[share for _ in range(8) for share in (1.0, 0.5)][:-1], 0.7)
     case = Case(lambda: np.ones(100_000).sum(), lambda: None)
     assert measure("x", 1, case, threads=1, rounds=1, canary=cores).canary == 0.7  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,20 +34,25 @@ def test_a_ratio_is_that_of_the_best_rival() -> None:
 
 
 def test_a_share_is_of_what_limits_the_work() -> None:
-    assert report.share(result(flop=50e6), LIMITS) == pytest.approx(0.5)
-    assert report.share(result(bytes=5e6), LIMITS) == pytest.approx(0.5)
-    assert report.share(result(bytes=5e6, writes=False), LIMITS) == pytest.approx(0.25)
-    assert math.isnan(report.share(result(), LIMITS))
-    assert math.isnan(report.share(result(flop=50e6), {}))
+    assert report.of_peak(result(flop=50e6), LIMITS) == "50% (50%)"
+    assert report.of_peak(result(bytes=5e6), LIMITS) == "50% (50%)"
+    assert report.of_peak(result(bytes=5e6, writes=False), LIMITS) == "25% (25%)"
+    assert report.of_peak(result(), LIMITS) == report.of_peak(result(flop=50e6), {}) == ""
+
+
+def test_what_the_best_samples_say_stands_beside_the_medians() -> None:
+    noisy = replace(result(flop=50e6), ours=Timing(2e-3, 0.5, [1e-3, 2e-3, 4e-3]))
+    assert report.of_peak(noisy, LIMITS) == "25% (50%)"
+    assert report.ratio(noisy) == "1.00 (2.00)"
 
 
 def test_the_table_has_a_line_for_each_rival() -> None:
     head, _, *lines = report.table([result(flop=50e6)], LIMITS).splitlines()
     assert head.split()[:4] == ["benchmark", "size", "threads", "ours"]
-    ours = "matmul A B 1 1 ms ±5% 50.0 GFLOP/s 50%"
+    ours = "matmul A B 1 1 ms ±5% 50.0 GFLOP/s 50% (50%)"
     assert [" ".join(line.split()) for line in lines] == [
-        f"{ours} numpy 2 ms ±1% 2.00",
-        f"{ours} jax 3 ms ±0% 3.00",
+        f"{ours} numpy 2 ms ±1% 2.00 (2.00)",
+        f"{ours} jax 3 ms ±0% 3.00 (3.00)",
     ]
 
 
@@ -67,11 +72,11 @@ def test_the_page_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| matmul A B | 1 ms ±5% | 50.0 GFLOP/s | 50% | 2 ms ±1% |" in text
+    assert "| matmul A B | 1 ms ±5% | 50.0 GFLOP/s | 50% (50%) | 2 ms ±1% |" in text
 
 
 def test_a_library_that_is_missing_is_named_in_its_column(tmp_path: Path) -> None:
     target = tmp_path / "page.md"
     page.write(report.save([result()], LIMITS, tmp_path), target)
-    row = "| matmul A B | 1 ms ±5% | 2 ms ±1% | not installed | 3 ms ±0% | 2.00 | 100% |"
+    row = "| matmul A B | 1 ms ±5% | 2 ms ±1% | not installed | 3 ms ±0% | 2.00 (2.00) | 100% |"
     assert row in target.read_text(encoding="utf-8")
