@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -12,6 +12,7 @@ from tensorc_runtime.threads import available_threads
 
 KINDS = ("cpu", "cuda", "cuda-emu")
 DEFAULT_ARCH = "sm_80"
+PRECISIONS = ("float32", "tf32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class Target:
         triple: an LLVM target triple; empty means this machine's.
         arch: of a GPU, its architecture ("sm_90"); empty means `DEFAULT_ARCH`.
         sms: of a GPU, how many multiprocessors it has; 0 means as many as a common one.
+        precision: of a GPU, what operands of float32 products may be rounded to: "float32" leaves
+            them as they are, "tf32" (10 bits of fraction) lets tensor cores multiply them.
 
     Raises:
         CompileError: there is no such kind or architecture, or a field that the kind has not.
@@ -110,16 +113,17 @@ class Target:
     triple: str = ""
     arch: str = ""
     sms: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        texts = (self.cpu, self.features, self.triple, self.arch)
+        texts = (self.cpu, self.features, self.triple, self.arch, self.precision)
         numbers = (self.threads, self.sms)
         if not all(isinstance(t, str) for t in texts) or not all(
             isinstance(n, int) and not isinstance(n, bool) for n in numbers
         ):
             raise CompileError(
-                "target: cpu, features, triple and arch are texts, threads and sms are integers, "
-                f"got {self!r}"
+                "target: cpu, features, triple, arch and precision are texts, threads and sms are "
+                f"integers, got {self!r}"
             )
         if self.kind not in KINDS:
             there = " and ".join((", ".join(map(repr, KINDS[:-1])), repr(KINDS[-1])))
@@ -128,11 +132,21 @@ class Target:
             raise CompileError(f"target: threads must be 0 or more, got {self.threads}")
         if self.sms < 0:
             raise CompileError(f"target: sms must be 0 or more, got {self.sms}")
+        if self.precision not in PRECISIONS:
+            raise CompileError(
+                f"target: precision {self.precision!r} is not known; there are "
+                f"{' and '.join(map(repr, PRECISIONS))}"
+            )
         if self.is_cuda:
             self._check_cuda()
         elif self.arch or self.sms:
             given = f"arch={self.arch!r}" if self.arch else f"sms={self.sms}"
             raise CompileError(f"target cpu: {given} is for the kinds 'cuda' and 'cuda-emu'")
+        elif self.precision != PRECISIONS[0]:
+            raise CompileError(
+                f"target cpu: precision={self.precision!r} is for the kinds 'cuda' and 'cuda-emu'; "
+                "a CPU multiplies float32 as it is"
+            )
 
     def _check_cuda(self) -> None:
         if (self.cpu, self.features, self.threads, self.triple) != ("native", "", 0, ""):
@@ -159,7 +173,7 @@ class Target:
         """
         if self.is_cuda:
             arch = self.arch or DEFAULT_ARCH
-            return Target(self.kind, arch=arch, sms=self.sms or ARCHS[arch].sms)
+            return replace(self, arch=arch, sms=self.sms or ARCHS[arch].sms)
         triple = self.triple or llvm.get_process_triple()
         native = self.cpu == "native"
         cpu = llvm.get_host_cpu_name() if native else self.cpu

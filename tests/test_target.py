@@ -13,6 +13,8 @@ from tensorc.target import ARCHS, REGISTERS, Target, as_target
 def test_a_gpu_target_gets_its_architecture_and_its_size() -> None:
     assert Target("cuda").resolved() == Target("cuda", arch="sm_80", sms=108)
     assert Target("cuda", arch="sm_90", sms=114).resolved().sms == 114
+    rounding = Target("cuda", precision="tf32")
+    assert rounding.resolved() == Target("cuda", arch="sm_80", sms=108, precision="tf32")
     assert as_target("cuda-emu").resolved().cuda is ARCHS["sm_80"]
     assert Target("cuda", arch="sm_90a").cuda.capability == 90
     assert Target("cuda").vector_bytes == 16
@@ -41,7 +43,8 @@ def test_the_table_of_architectures_agrees_with_itself() -> None:
         (
             {"kind": "cuda", "threads": 8},
             "target cuda: cpu, features, threads and triple are for the kind 'cpu', got "
-            "Target(kind='cuda', cpu='native', features='', threads=8, triple='', arch='', sms=0)",
+            "Target(kind='cuda', cpu='native', features='', threads=8, triple='', arch='', sms=0, "
+            "precision='float32')",
         ),
         ({"arch": "sm_80"}, "target cpu: arch='sm_80' is for the kinds 'cuda' and 'cuda-emu'"),
         ({"sms": 4}, "target cpu: sms=4 is for the kinds 'cuda' and 'cuda-emu'"),
@@ -49,8 +52,18 @@ def test_the_table_of_architectures_agrees_with_itself() -> None:
         ({"threads": -1}, "target: threads must be 0 or more, got -1"),
         (
             {"kind": "cuda", "arch": 80},
-            "target: cpu, features, triple and arch are texts, threads and sms are integers, got "
-            "Target(kind='cuda', cpu='native', features='', threads=0, triple='', arch=80, sms=0)",
+            "target: cpu, features, triple, arch and precision are texts, threads and sms are "
+            "integers, got Target(kind='cuda', cpu='native', features='', threads=0, triple='', "
+            "arch=80, sms=0, precision='float32')",
+        ),
+        (
+            {"kind": "cuda", "precision": "half"},
+            "target: precision 'half' is not known; there are 'float32' and 'tf32'",
+        ),
+        (
+            {"precision": "tf32"},
+            "target cpu: precision='tf32' is for the kinds 'cuda' and 'cuda-emu'; a CPU multiplies "
+            "float32 as it is",
         ),
     ],
 )

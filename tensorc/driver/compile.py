@@ -55,6 +55,7 @@ def compile(
     inputs: Sequence[Tensor] | None = None,
     updates: Sequence[tuple[Tensor, Tensor]] = (),
     threads: int | None = None,
+    precision: str | None = None,
     cache: bool = True,
 ) -> CudaCompiledFunction: ...
 
@@ -68,6 +69,7 @@ def compile(
     inputs: Sequence[Tensor] | None = None,
     updates: Sequence[tuple[Tensor, Tensor]] = (),
     threads: int | None = None,
+    precision: str | None = None,
     cache: bool = True,
 ) -> CompiledFunction: ...
 
@@ -80,6 +82,7 @@ def compile(
     inputs: Sequence[Tensor] | None = None,
     updates: Sequence[tuple[Tensor, Tensor]] = (),
     threads: int | None = None,
+    precision: str | None = None,
     cache: bool = True,
 ) -> CompiledFunction:
     """Compile `what` to a native function.
@@ -96,6 +99,8 @@ def compile(
         inputs: the placeholders in the order of the arguments; by default that of first use.
         updates: pairs (placeholder, new value): arguments that a call updates in place.
         threads: how many threads a call uses at most; by default the target's.
+        precision: "tf32" lets the schedule of a GPU round the operands of float32 products for
+            tensor cores, "float32" does not; by default the target's.
         cache: whether to look for, and keep, the result in the kernel cache.
 
     Raises:
@@ -110,6 +115,8 @@ def compile(
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise CompileError(f"compile: threads must be an integer, got {threads!r}")
         wanted = replace(wanted, threads=threads)
+    if precision is not None:
+        wanted = replace(wanted, precision=precision)
     if wanted.is_cuda:
         # What is for GPUs alone costs others nothing.
         from tensorc.driver.cuda import cuda_function  # noqa: PLC0415

@@ -85,6 +85,13 @@ def test_the_compiler_itself_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch)
     assert key != cache.kernel_key("auto", "text", Target(), 3)
 
 
+def test_the_precision_of_products_is_part_of_the_key() -> None:
+    exact, rounding = (Target("cuda", precision=p).resolved() for p in ("float32", "tf32"))
+    assert cache.kernel_key("auto", "text", exact, 0) != cache.kernel_key(
+        "auto", "text", rounding, 0
+    )
+
+
 def test_the_key_does_not_depend_on_the_hash_seed() -> None:
     code = (
         "from driver.kernels import scale_program\nfrom tensorc.driver import cache\n"
