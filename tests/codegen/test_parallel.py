@@ -160,3 +160,22 @@ program f(A: in float32[64], B: out float32[64]):
       B[i] = T[63 - i]
 """
     check(text, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_every_iteration_runs_once_however_threads_race(threads: int) -> None:
+    # Nothing makes a thread wait between two loops: some are in the tenth while others start.
+    names = [f"A{k}" for k in range(20)]
+    nests = "".join(
+        f"  for i{k} in parallel(n + {k % 3}):\n    {name}[i{k}] += 1\n"
+        for k, name in enumerate(names)
+    )
+    params = ", ".join(f"{name}: inout int64[n + 2]" for name in names)
+    kernel = Kernel(parse(f"program count({params}, S: in int8[n]) dims(n >= 0):\n{nests}"))
+    assert "GOMP_barrier()" not in kernel.text
+    for n in (0, 1, 5, 33, 200, 1000):
+        for _ in range(30):
+            arrays = {name: np.zeros(n + 2, np.int64) for name in names}
+            kernel.run(threads=threads, S=np.zeros(n, np.int8), **arrays)
+            for k, name in enumerate(names):
+                assert arrays[name].tolist() == [1] * (n + k % 3) + [0] * (2 - k % 3)

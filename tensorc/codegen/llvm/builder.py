@@ -21,7 +21,7 @@ class Module:
         """Start an empty module."""
         self.features = features
         self.declarations: dict[str, str] = {}
-        self.globals: list[str] = []
+        self.helpers: list[str] = []
         self.metadata: list[str] = []
 
     def declare(self, name: str, result: str, args: Sequence[str], linkage: str = "") -> str:
@@ -29,6 +29,11 @@ class Module:
         prefix = f"{linkage} " if linkage else ""
         self.declarations[name] = f"declare {prefix}{result} @{name}({', '.join(args)})"
         return name
+
+    def define(self, text: str) -> None:
+        """Add a function that nests call, once."""
+        if text not in self.helpers:
+            self.helpers.append(text)
 
     def meta_once(self, text: str) -> str:
         """The name of a metadata node with this text, which all its users share."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.access import Place
 from tensorc.codegen.llvm.builder import Builder, Module
+from tensorc.codegen.llvm.claims import LINE
 from tensorc.codegen.llvm.entry import (
     emit_entry,
     emit_workspace_size,
@@ -113,7 +114,7 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> Mo
         f'target triple = "{machine.triple}"',
         "",
         TENSOR,
-        *module.globals,
+        *module.helpers,
     )
     tail = (*sorted(module.declarations.values()), "", ATTRIBUTES, "", *module.metadata, "")
     main = (HELPERS, *text)
@@ -137,7 +138,7 @@ class _Functions:
         """The arguments: data, sizes, and what every call has."""
         data = [f"ptr %arg.{p.buffer.name}" for p in self.program.params]
         dims = [f"i64 %dim.{d.name}" for d in self.program.dims]
-        rest = ["ptr align 64 %workspace", "i64 %thread", "i64 %threads"]
+        rest = ["ptr align 64 %workspace", "i64 %thread", "i64 %threads", "ptr %claims"]
         return [*data, *dims, *rest, "ptr %status", "ptr %error_info"]
 
     def body(self, name: str, stmt: Stmt, done: Sequence[Stmt], *, threaded: bool) -> str:
@@ -151,7 +152,7 @@ class _Functions:
             e.places[buffer] = self._place(e, buffer, f"%arg.{buffer.name}", False)
         self._place_workspace(e)
         if threaded:
-            RegionEmitter(e, self.layout, "%thread", "%threads", done).walk(stmt)
+            RegionEmitter(e, self.layout, done).walk(stmt)
         else:
             e.emit(stmt)
         b.jump("%leave")
@@ -182,7 +183,9 @@ class _Functions:
 
     # --- callers of the body ---------------------------------------------------------------
 
-    def _call(self, b: Builder, name: str, thread: str, threads: str, status: str) -> None:
+    def _call(
+        self, b: Builder, name: str, thread: str, threads: str, status: str, claims: str = "null"
+    ) -> None:
         args = []
         for i in range(len(self.program.params)):
             at = b.op(f"getelementptr ptr, ptr %data, i64 {i}")
@@ -190,7 +193,7 @@ class _Functions:
         for i in range(len(self.program.dims)):
             at = b.op(f"getelementptr i64, ptr %dims, i64 {i}")
             args.append(f"i64 {b.op(f'load i64, ptr {at}')}")
-        args += ["ptr %workspace", f"i64 {thread}", f"i64 {threads}"]
+        args += ["ptr %workspace", f"i64 {thread}", f"i64 {threads}", f"ptr {claims}"]
         args += [f"ptr {status}", "ptr %error_info"]
         b.line(f"call void @{self.name}.{name}({', '.join(args)})")
 
@@ -210,7 +213,7 @@ class _Functions:
 
     def run_parallel(self, checks: bool) -> str:
         b = Builder(self.module)
-        status, context = b.alloca("i32"), b.alloca("ptr", 5)
+        status, context = b.alloca("i32"), b.alloca("ptr", 6)
         b.line(f"store i32 0, ptr {status}")
         together, alone, end = b.new_label("together"), b.new_label("alone"), b.new_label("end")
         if checks:
@@ -224,7 +227,10 @@ class _Functions:
         runtime = b.op("icmp ne ptr @GOMP_parallel, null")
         b.branch(b.op(f"and i1 {several}, {runtime}"), together, alone)
         b.label(together)
-        for i, text in enumerate(("%data", "%dims", "%workspace", status, "%error_info")):
+        threads = b.op("zext i32 %num_threads to i64")
+        claims = self._claims(b, threads)
+        given = ("%data", "%dims", "%workspace", status, "%error_info", claims)
+        for i, text in enumerate(given):
             b.line(f"store ptr {text}, ptr {b.op(f'getelementptr ptr, ptr {context}, i64 {i}')}")
         b.line(
             f"call void @GOMP_parallel(ptr @{self.name}.thread, ptr {context}, "
@@ -232,16 +238,24 @@ class _Functions:
         )
         b.jump(end)
         b.label(alone)
-        self._call(b, "body", "0", "1", status)
+        self._call(b, "body", "0", "1", status, self._claims(b, "1"))
         b.jump(end)
         b.label(end)
         b.line(f"ret i32 {b.op(f'load i32, ptr {status}')}")
         return function(self._run_head(), b.body())
 
+    def _claims(self, b: Builder, threads: str) -> str:
+        """A counter for each thread, on the stack, all zero."""
+        size = b.op(f"mul i64 {threads}, {LINE}")
+        claims = b.op(f"alloca i8, i64 {size}, align {LINE}")
+        name = b.module.declare("llvm.memset.p0.i64", "void", ["ptr", "i8", "i64", "i1"])
+        b.line(f"call void @{name}(ptr align {LINE} {claims}, i8 0, i64 {size}, i1 false)")
+        return claims
+
     def thread(self) -> str:
         """What each thread of the region runs."""
         b = Builder(self.module)
-        names = ("data", "dims", "workspace", "status", "error_info")
+        names = ("data", "dims", "workspace", "status", "error_info", "claims")
         for i, name in enumerate(names):
             at = b.op(f"getelementptr ptr, ptr %context, i64 {i}")
             b.line(f"%{name} = load ptr, ptr {at}")
@@ -249,6 +263,6 @@ class _Functions:
         for name in ("omp_get_thread_num", "omp_get_num_threads"):
             b.module.declare(name, "i32", [], "extern_weak")
             numbers.append(b.op(f"sext i32 {b.op(f'call i32 @{name}()')} to i64"))
-        self._call(b, "body", numbers[0], numbers[1], "%status")
+        self._call(b, "body", numbers[0], numbers[1], "%status", "%claims")
         b.line("ret void")
         return function(f"define internal void @{self.name}.thread(ptr %context)", b.body())

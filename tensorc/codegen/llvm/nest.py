@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm.access import Place
 from tensorc.codegen.llvm.alike import pattern
 from tensorc.codegen.llvm.builder import Builder, Module
+from tensorc.codegen.llvm.claims import CLAIM, SHARING
 from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, Val, Value
 from tensorc.ir.expr import Buffer, Var
@@ -95,28 +96,28 @@ class BodyEmitter(StmtEmitter):
             case _:
                 super().emit(stmt)
 
-    def call(self, stmt: Stmt, threads: Sequence[str] = ()) -> None:
+    def call(self, stmt: Stmt, sharing: Sequence[str] = ()) -> None:
         """Call the function of a nest.
 
         Args:
             stmt: the nest.
-            threads: the number of this thread and of all, where they share the outer loop.
+            sharing: what `SHARING` names, where threads share the outer loop.
         """
         assert not self.b.lanes, "a nest starts outside all vector loops"
-        key, used = self._key(stmt, threads)
+        key, used = self._key(stmt, bool(sharing))
         same = self.nests.alike.get(key) if key is not None else None
         if same is not None:
             given = [f"ptr {self.places[used[i]].pointer}" for i in same.pointers]
-            given += [f"i64 {t}" for t in threads]
+            given += sharing
             self.b.line(f"call void @{same.name}({', '.join(given)})")
             return
         nest = _NestEmitter(self)
-        if threads:
+        if sharing:
             assert isinstance(stmt, For), "threads share the iterations of a loop"
-            nest.chunk(stmt)
+            nest.shared(stmt)
         else:
             nest.emit(stmt)
-        formals, args = nest.arguments(threads)
+        formals, args = nest.arguments(sharing)
         name = self.nests.add(formals, nest.finish())
         if key is not None and not nest.integers and not nest.fails:
             order = {x: i for i, x in enumerate(used)}
@@ -130,7 +131,7 @@ class BodyEmitter(StmtEmitter):
             self.b.label(go)
 
     def _key(
-        self, stmt: Stmt, threads: Sequence[str]
+        self, stmt: Stmt, shared: bool
     ) -> tuple[object, tuple[Buffer, ...]] | tuple[None, tuple[()]]:
         """What nests alike have in common, and the buffers, those from outside and others.
 
@@ -147,7 +148,7 @@ class BodyEmitter(StmtEmitter):
         outside = tuple(
             None if p is None else (p.private, p.buffer in layout.slots) for p in places
         )
-        return (bool(threads), shape, outside), buffers
+        return (shared, shape, outside), buffers
 
 
 class _NestEmitter(StmtEmitter):
@@ -171,7 +172,7 @@ class _NestEmitter(StmtEmitter):
         self.b.entry.append("  br label %start")
         return self.b.body()
 
-    def arguments(self, threads: Sequence[str]) -> tuple[list[str], list[str]]:
+    def arguments(self, sharing: Sequence[str]) -> tuple[list[str], list[str]]:
         """The formal arguments and those of the call."""
         formals: list[str] = []
         args: list[str] = []
@@ -185,31 +186,36 @@ class _NestEmitter(StmtEmitter):
         for outer, name in self.integers.items():
             formals.append(f"i64 {name}")
             args.append(f"i64 {outer}")
-        for name, outer in zip(("%thread", "%threads"), threads, strict=False):
-            formals.append(f"i64 {name}")
-            args.append(f"i64 {outer}")
+        if sharing:
+            formals += SHARING
+            args += sharing
         if self.fails:
             for pointer in (self.status, self.error):
                 formals.append(f"ptr {pointer}")
                 args.append(f"ptr {pointer}")
         return formals, args
 
-    def chunk(self, loop: For) -> None:
-        """Thread t of T runs n // T iterations, one more if t < n % T."""
+    def shared(self, loop: For) -> None:
+        """The iterations that this thread claims, part by part."""
         b = self.b
+        b.module.declare("llvm.smin.i64", "i64", ["i64", "i64"])
+        b.module.define(CLAIM)
         with self.statement():
             start, extent = self.poly(loop.start), self.poly(loop.extent)
         count = b.integer(extent).text
-        each = b.op(f"sdiv i64 {count}, %threads")
-        rest = b.op(f"srem i64 {count}, %threads")
-        early = b.op(f"icmp slt i64 %thread, {rest}")
-        one = b.op(f"zext i1 {early} to i64")
-        b.module.declare("llvm.smin.i64", "i64", ["i64", "i64"])
-        skipped = b.op(f"call i64 @llvm.smin.i64(i64 %thread, i64 {rest})")
-        first = b.op(f"add i64 {b.op(f'mul i64 %thread, {each}')}, {skipped}")
-        mine = b.op(f"add i64 {each}, {one}")
+        first = b.alloca("i64")
+        claim, run, done = b.new_label("claim"), b.new_label("run"), b.new_label("claimed")
+        b.jump(claim)
+        b.label(claim)
         with b.scope():
-            self.serial(loop.var, start + b.named(first), b.named(mine), loop.body)
+            asked = ", ".join((*SHARING, f"i64 {count}", f"ptr {first}"))
+            mine = b.op(f"call i64 @tensorc.claim({asked})")
+            b.branch(b.op(f"icmp sgt i64 {mine}, 0"), run, done)
+            b.label(run)
+            begin = b.op(f"load i64, ptr {first}")
+            self.serial(loop.var, start + b.named(begin), b.named(mine), loop.body)
+        b.jump(claim)
+        b.label(done)
 
     def place(self, buffer: Buffer) -> Place:
         """The place of a buffer from outside, through an argument of its own."""

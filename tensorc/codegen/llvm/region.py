@@ -1,7 +1,7 @@
 """The body of a program as threads run it together.
 
-Every thread walks the statements of the program. A nest whose outer loop is PARALLEL is split in
-contiguous chunks of iterations, one for each thread; a serial loop, an `If`, a block or an
+Every thread walks the statements of the program. The iterations of a nest whose outer loop is
+PARALLEL are shared among the threads (see `claims`); a serial loop, an `If`, a block or an
 allocation with such a nest inside is walked by all; everything else is run by thread 0. So is
 a parallel nest that holds a Check, since the first failure in loop order must end the call.
 Between two statements stands a barrier where one touches memory that the other writes, unless
@@ -70,15 +70,14 @@ class RegionEmitter:
         self,
         emitter: BodyEmitter,
         layout: WorkspaceLayout,
-        thread: str,
-        threads: str,
         done: Sequence[Stmt],
     ) -> None:
         """Walk with `emitter`; `done` holds statements that ran before the region."""
         self.e = emitter
         self.b = emitter.b
         self.layout = layout
-        self.thread, self.threads = thread, threads
+        self.executions = emitter.b.alloca("i64")  # Of parallel loops, by this thread.
+        emitter.b.line(f"store i64 0, ptr {self.executions}")
         self.done = done
         self.pending = _Pending()
 
@@ -93,7 +92,7 @@ class RegionEmitter:
             case Allocate(buffer, body) if self._is_shared(buffer):
                 self.walk(body)
             case For(_, _, _, _, ForKind.PARALLEL) if not _has_check(stmt):
-                self._chunk(stmt)
+                self._shared(stmt)
             case For() if has_parallel(stmt):
                 self._serial(stmt)
             case If(cond, body, orelse) if has_parallel(stmt):
@@ -103,9 +102,12 @@ class RegionEmitter:
 
     # --- the kinds of statement ------------------------------------------------------------
 
-    def _chunk(self, loop: For) -> None:
+    def _shared(self, loop: For) -> None:
         self._before(loop, shared=True)
-        self.e.call(loop, (self.thread, self.threads))
+        b = self.b
+        number = b.op(f"add i64 {b.op(f'load i64, ptr {self.executions}')}, 1")
+        b.line(f"store i64 {number}, ptr {self.executions}")
+        self.e.call(loop, ("ptr %claims", f"i64 {number}", "i64 %thread", "i64 %threads"))
 
     def _serial(self, loop: For) -> None:
         b, e = self.b, self.e
@@ -143,7 +145,7 @@ class RegionEmitter:
         if checked:
             self._barrier()
         run, after = b.new_label("first"), b.new_label("joined")
-        b.branch(b.op(f"icmp eq i64 {self.thread}, 0"), run, after)
+        b.branch(b.op("icmp eq i64 %thread, 0"), run, after)
         b.label(run)
         outer, e.failed = e.failed, after
         with e.region(None):
@@ -197,7 +199,7 @@ class RegionEmitter:
         b = self.b
         b.module.declare("GOMP_barrier", "void", [], "extern_weak")
         wait, after = b.new_label("wait"), b.new_label("on")
-        b.branch(b.op(f"icmp sgt i64 {self.threads}, 1"), wait, after)
+        b.branch(b.op("icmp sgt i64 %threads, 1"), wait, after)
         b.label(wait)
         b.line("call void @GOMP_barrier()")
         b.jump(after)
