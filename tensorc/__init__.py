@@ -69,6 +69,7 @@ from tensorc.te.math import (
     sqrt,
     stop_gradient,
     tanh,
+    tf32,
     trunc,
     where,
 )
@@ -298,6 +299,7 @@ __all__ = [
     "sum",
     "tanh",
     "tensor",
+    "tf32",
     "to_sympy",
     "trunc",
     "uint8",

@@ -396,4 +396,5 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "trunc": lambda s, x: s.sign(x) * s.floor(s.Abs(x)),
     "fma": lambda _, a, b, c: a * b + c,
     "stop_gradient": lambda _, x: x,
+    "tf32": lambda _, x: x,
 }

@@ -152,6 +152,7 @@ INTRINSIC: Mapping[str, Row] = {
         lambda g, y, a, b, c: g,
     ),
     "stop_gradient": None,
+    "tf32": (lambda g, y, x: g,),
 }
 
 # Intrinsics that have a derivative nobody can mean: the sweep refuses them by name.

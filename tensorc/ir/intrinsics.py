@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Intrinsic(NamedTuple):
     """A row of `INTRINSICS`.
 
-    `domain`: "float" (float operands only), "number" (floats and integers) or "any"; `result`:
-    "same" (the operands' dtype), "bool", or "given" (the call states it).
+    `domain`: "float" (float operands only), "float32" (that one), "number" (floats and integers) or
+    "any"; `result`: "same" (the operands' dtype), "bool", or "given" (the call states it).
     """
 
     arity: int
@@ -39,6 +39,7 @@ INTRINSICS: dict[str, Intrinsic] = {
     "ceil": Intrinsic(1, "float", "same", "toward infinity"),
     "round": Intrinsic(1, "float", "same", "to nearest, ties to even"),
     "trunc": Intrinsic(1, "float", "same", "toward zero"),
+    "tf32": Intrinsic(1, "float32", "same", "10 bits of fraction: to nearest, ties away from zero"),
     "isnan": Intrinsic(1, "float", "bool", "is not a number"),
     "isinf": Intrinsic(1, "float", "bool", "is plus or minus infinity"),
     "isfinite": Intrinsic(1, "float", "bool", "is neither NaN nor infinite"),

@@ -132,6 +132,17 @@ def _fma64(a: np.float64, b: np.float64, c: np.float64) -> np.float64:
         return np.float64(math.inf if total > 0 else -math.inf)
 
 
+def tf32(x: Scalar) -> Scalar:
+    """A float32 rounded to TF32: 10 bits of fraction, to nearest, ties away from zero.
+
+    It is what `cvt.rna.tf32.f32` does: PTX ISA 8.8, "cvt". Infinities and NaN stay.
+    """
+    if not np.isfinite(x):
+        return x
+    bits = int(np.float32(x).view(np.uint32))
+    return np.uint32((bits + 0x1000) & 0xFFFFE000).view(np.float32)
+
+
 def _sigmoid(x: np.float64) -> Any:
     return 1.0 / (1.0 + np.exp(-x))
 
@@ -172,6 +183,7 @@ _IN_DTYPE: dict[str, Callable[..., Any]] = {
     "isfinite": np.isfinite,
     "fma": fma,
     "stop_gradient": lambda x: x,
+    "tf32": tf32,
 }
 
 

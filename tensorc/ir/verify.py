@@ -193,7 +193,12 @@ class _Verifier:
     def call(self, e: Call) -> None:
         row = INTRINSICS[e.name]
         first = e.args[0].dtype
-        operands = {"float": first.is_float, "number": not first.is_bool, "any": True}
+        operands = {
+            "float": first.is_float,
+            "float32": first.name == "float32",
+            "number": not first.is_bool,
+            "any": True,
+        }
         results = {
             "same": e.dtype == first,
             "bool": e.dtype == bool_,

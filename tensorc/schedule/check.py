@@ -24,7 +24,7 @@ ORDERS: tuple[Literal["forward", "reverse"], ...] = ("forward", "reverse")
 
 MAX_STATEMENTS = 300_000  # That the interpreter runs in about a second.
 SIZES = (7, 5, 6, 9, 8)  # Of symbolic dimensions, in order: neither alike nor powers of two.
-EXACT_CALLS = ("abs", "sign", "floor", "ceil", "round", "trunc", "fma")
+EXACT_CALLS = ("abs", "sign", "floor", "ceil", "round", "trunc", "fma", "tf32")
 
 
 def difference(

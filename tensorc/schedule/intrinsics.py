@@ -4,6 +4,7 @@ fma.4, fma.8, fma.16    C[j] += A * B[j] for 4, 8, 16 lanes of float32
 dot4.int8               C += A[k] * B[k] for 4 int8 values each, in int32
 mma.m16n8k16.bf16       C[i, j] += A[i, k] * B[k, j] of 16x16 and 16x8 values, in float32, by the 32
 mma.m16n8k16.f16        threads of a warp: lane t has C[t // 4 + 8h, t % 4 * 2 + c], h and c 0 and 1
+mma.m16n8k8.tf32        the same of 16x8 and 8x8 float32 values, each rounded: tf32(A[i, k])
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from tensorc.ir.stmt import For, Param, Program, Role
 from tensorc.ir.verify import verify
 
 LANES = (4, 8, 16)
-_MMA = {"mma.m16n8k16.bf16": "bfloat16", "mma.m16n8k16.f16": "float16"}
+# The dtype of the operands, how many of their elements are summed up, and how one is read.
+_MMA = {
+    "mma.m16n8k16.bf16": ("bfloat16", 16, "float32"),
+    "mma.m16n8k16.f16": ("float16", 16, "float32"),
+    "mma.m16n8k8.tf32": ("float32", 8, "tf32"),
+}
 NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8", *_MMA)
 
 
@@ -127,21 +133,19 @@ def _dot4(kind: str) -> Program:
 
 
 def _mma(name: str, by_lanes: bool) -> Program:
-    dtype = _MMA[name]
-    nest = """  for i in range(16):
+    dtype, depth, read = _MMA[name]
+    nest = f"""  for i in range(16):
     for j in range(8):
-      for k in range(16):
-        C[i, j] += float32(A[i, k]) * float32(B[k, j])
+      for k in range({depth}):
+        C[i, j] += {read}(A[i, k]) * {read}(B[k, j])
 """
     if by_lanes:
         row, column = "lane // 4 + h * 8", "lane % 4 * 2 + c"
         nest = f"""  for lane in thread.x(32):
     for h in unrolled(2):
       for c in unrolled(2):
-        for k in range(16):
-          C[{row}, {column}] += float32(A[{row}, k]) * float32(B[k, {column}])
+        for k in range({depth}):
+          C[{row}, {column}] += {read}(A[{row}, k]) * {read}(B[k, {column}])
 """
-    return parse(
-        f"program mma(A: in {dtype}[16, 16], B: in {dtype}[16, 8], C: inout float32[16, 8]):\n"
-        + nest
-    )
+    a, b = f"{dtype}[16, {depth}]", f"{dtype}[{depth}, 8]"
+    return parse(f"program mma(A: in {a}, B: in {b}, C: inout float32[16, 8]):\n{nest}")

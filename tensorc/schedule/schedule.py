@@ -524,10 +524,16 @@ class Schedule:
         """Make an intrinsic known by its name, for `tensorize` and for traces that use it."""
         self._intrinsics[intrinsic.name] = intrinsic
 
-    def tensorize(self, loop: Loop, intrinsic: intrinsics.Intrinsic | str) -> None:
+    def tensorize(
+        self,
+        loop: Loop,
+        intrinsic: intrinsics.Intrinsic | str,
+        precision: str | None = None,
+    ) -> None:
         """Replace a nest by an intrinsic of the same meaning: see `tensorize.tensorize`.
 
-        By name, it is one of `intrinsics.NAMES` or one that was declared here.
+        By name, it is one of `intrinsics.NAMES` or one that was declared here. `precision="tf32"`
+        rounds the operands of float32 products in the nest first.
         """
         if isinstance(intrinsic, str):
             chosen = self._intrinsic(intrinsic)
@@ -537,7 +543,8 @@ class Schedule:
         self._take(
             "tensorize",
             (self._ref(loop), chosen.name),
-            lambda p: tensorize.tensorize(p, self._find(loop), chosen, self.strict),
+            lambda p: tensorize.tensorize(p, self._find(loop), chosen, self.strict, precision),
+            {} if precision is None else {"precision": precision},
         )
         self._fate[loop.var] = f"was replaced by the intrinsic {chosen.name}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import float32
 from tensorc.errors import ScheduleError
 from tensorc.ir.affine import Linear, linear, to_expr
 from tensorc.ir.expr import (
@@ -69,7 +70,13 @@ class _Match:
     operands: dict[Buffer, _Operand] = field(default_factory=dict)
 
 
-def tensorize(program: Program, loop: For, intrinsic: Intrinsic, strict: bool = False) -> Program:
+def tensorize(
+    program: Program,
+    loop: For,
+    intrinsic: Intrinsic,
+    strict: bool = False,
+    precision: str | None = None,
+) -> Program:
     """Replace the nest of `loop` by an intrinsic of the same meaning.
 
         for j in range(8):                becomes,     for v in vectorized(8) {intrinsic: "fma.8"}:
@@ -77,7 +84,9 @@ def tensorize(program: Program, loop: For, intrinsic: Intrinsic, strict: bool = 
 
     The nest must look like the intrinsic's meaning, but for names, where the operands begin in
     their buffers, further dimensions of these, and the order of operands of commutative operators.
-    The loops of the implementation keep their names where those are free.
+    The loops of the implementation keep their names where those are free. With `precision="tf32"`
+    the operands of float32 products in the nest are first rounded, `A[i, k] * B[k, j]` to
+    `tf32(A[i, k]) * tf32(B[k, j])`: other numbers than were defined, and the program then says so.
 
     Legal where it looks so, each operand lies inside its buffer, and none that is written shares
     its buffer with another. The floats of an intrinsic that reassociates round otherwise: not when
@@ -90,10 +99,13 @@ def tensorize(program: Program, loop: For, intrinsic: Intrinsic, strict: bool = 
     if strict and intrinsic.reassociates:
         raise ScheduleError(f"{step}: {intrinsic.name} folds floats in another order\n{STRICT}")
     found = _Match()
-    if not _stmt(intrinsic.meaning.body, loop, found):
+    nest = loop if precision is None else _rounded(step, loop, precision)
+    if not _stmt(intrinsic.meaning.body, nest, found):
+        near = precision is None and _stmt(intrinsic.meaning.body, _in_tf32(loop), _Match())
+        hint = "\n  precision='tf32' rounds the operands of its products, and then it does"
         raise ScheduleError(
-            f"{step}: the nest\n{_indented(loop)}\n  does not look like {intrinsic.name}, which "
-            f"means\n{_indented(intrinsic.meaning.body)}"
+            f"{step}: the nest\n{_indented(nest)}\n  does not look like {intrinsic.name}, which "
+            f"means\n{_indented(intrinsic.meaning.body)}{hint if near else ''}"
         )
     _no_alias(step, intrinsic, found)
     _inside(program, step, intrinsic, loop, found)
@@ -101,6 +113,41 @@ def tensorize(program: Program, loop: For, intrinsic: Intrinsic, strict: bool = 
     if isinstance(body, For):
         body = replace(body, annotations=(*body.annotations, ("intrinsic", intrinsic.name)))
     return with_body(program, replace_stmt(program.body, loop, body))
+
+
+def _rounded(step: str, loop: For, precision: str) -> For:
+    """The nest with the operands of its products rounded, as was asked."""
+    if precision != "tf32":
+        raise ScheduleError(f"{step}: precision must be 'tf32' or None, got {precision!r}")
+    nest = _in_tf32(loop)
+    if nest is loop:
+        raise ScheduleError(
+            f"{step}: precision='tf32' rounds the operands of float32 products, and the nest\n"
+            f"{_indented(loop)}\n  has none"
+        )
+    return nest
+
+
+def _in_tf32(loop: For) -> For:
+    """The nest with every float32 product that is accumulated one of rounded operands."""
+
+    def operand(x: Expr) -> Expr:
+        known = isinstance(x, Call) and x.name == "tf32"
+        return x if known else Call("tf32", (x,), float32)
+
+    def rule(node: Node) -> Node | None:
+        match node:
+            case Accumulate(_, _, _, (Binary(BinaryOp.MUL, a, b) as value,)):
+                if value.dtype != float32:
+                    return None
+                product = Binary(BinaryOp.MUL, operand(a), operand(b), loc=value.loc)
+                return replace(node, values=(product,))
+            case _:
+                return None
+
+    nest = rewrite(loop, rule)
+    assert isinstance(nest, For), "only values are changed"
+    return nest
 
 
 def _indented(stmt: Stmt) -> str:
@@ -328,4 +375,7 @@ def _at(offset: Linear, place: Expr | None) -> Expr:
     if place is None:
         return to_expr(offset)
     form = linear(place)
-    return to_expr(_plus(offset, form)) if form else Binary(BinaryOp.ADD, to_expr(offset), place)
+    if form is not None:
+        return to_expr(_plus(offset, form))
+    at_start = not offset.coeffs and offset.const == 0
+    return place if at_start else Binary(BinaryOp.ADD, to_expr(offset), place)

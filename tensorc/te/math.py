@@ -177,6 +177,21 @@ def trunc(x: ExprLike | Tensor) -> Expr | Tensor:
 
 
 @overload
+def tf32(x: Tensor) -> Tensor: ...
+@overload
+def tf32(x: ExprLike) -> Expr: ...
+def tf32(x: ExprLike | Tensor) -> Expr | Tensor:
+    """The float32 x with 10 bits of fraction, to nearest, ties away from zero.
+
+    It is what tensor cores multiply as TF32. Its derivative is taken as that of x.
+
+    Raises:
+        DTypeError: x is of another dtype than float32.
+    """
+    return _apply("tf32", x)
+
+
+@overload
 def isnan(x: Tensor) -> Tensor: ...
 @overload
 def isnan(x: ExprLike) -> Expr: ...

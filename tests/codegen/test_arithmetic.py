@@ -102,6 +102,11 @@ def test_float_division_roots_and_rounding(dtype: DType, target: Target | None) 
     both_ways(dtype, [*exprs, "A[@] / B[@]", "sqrt(A[@])"], dtype.name, target)
 
 
+@pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
+def test_rounding_to_tf32(target: Target | None) -> None:
+    both_ways(float32, ["tf32(A[@])", "tf32(A[@] * B[@])"], "float32", target)
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_classification(dtype: DType) -> None:
     both_ways(dtype, ["isnan(A[@])", "isinf(A[@])", "isfinite(A[@])"], "bool")

@@ -252,8 +252,30 @@ def test_an_intrinsic_is_its_function_rounded_once(name: str, dtype: DType) -> N
         assert value in [np.asarray(w).astype(result.numpy) for w in (wide, *near)]
 
 
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [
+        (1.0, 1.0),
+        (1 + 2.0**-11, 1 + 2.0**-10),  # A tie: away from zero.
+        (-1 - 2.0**-11, -1 - 2.0**-10),
+        (1 + 2.0**-11 - 2.0**-23, 1.0),
+        (2049.0, 2050.0),
+        (2047.0, 2047.0),
+        (0.1, 0.0999755859375),
+        (2.0**-149, 0.0),
+        (-0.0, -0.0),
+        (3.4028235e38, np.inf),
+        (-np.inf, -np.inf),
+        (np.nan, np.nan),
+    ],
+)
+def test_tf32_keeps_ten_bits_of_fraction(value: float, rounded: float) -> None:
+    found = evaluate(Call("tf32", (Const(value, float32),), float32), {})
+    assert found.tobytes() == np.float32(rounded).tobytes()
+
+
 def test_every_intrinsic_has_a_value() -> None:
-    others = {"pow", "fma", "bitcast"}
+    others = {"pow", "fma", "bitcast", "tf32"}
     assert set(INTRINSICS) == set(REFERENCE) | others
     assert evaluate(Call("pow", (Const(2.0, float32), Const(10.0, float32)), float32), {}) == 1024
     assert evaluate(Call("pow", (Const(np.nan, float32), Const(0.0, float32)), float32), {}) == 1

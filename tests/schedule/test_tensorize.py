@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedule.nests import assert_same_results, assert_text, matmul
 from tensorc.errors import ScheduleError
+from tensorc.ir import interp, scalars
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.schedule.intrinsics import NAMES, Intrinsic, builtin
@@ -103,7 +105,7 @@ def test_an_intrinsic_of_the_users_own_replays_where_it_is_declared() -> None:
     assert str(error.value) == (
         'replay: step 2, s.tensorize(s["C"].loop("k.inner"), \'dot4\'), does not fit: tensorize: '
         "there is no intrinsic 'dot4'; there are fma.4, fma.8, fma.16, dot4.int8, "
-        "mma.m16n8k16.bf16, mma.m16n8k16.f16; declare() makes one known"
+        "mma.m16n8k16.bf16, mma.m16n8k16.f16, mma.m16n8k8.tf32; declare() makes one known"
     )
     again.declare(dot4())
     again.replay(s.trace)
@@ -138,6 +140,79 @@ def test_the_built_in_intrinsics_do_what_they_mean() -> None:
     s = Schedule(plain)
     s.tensorize(s["C"].loop("k"), "dot4.int8")
     assert_same_results(plain, s.program)
+
+
+def tf32_tile() -> Schedule:
+    s = Schedule(matmul(16, 8, 8))
+    i, j, k = s.loops("C")
+    s.decompose_reduction("C", i)
+    s.reorder(i, j, k)
+    return s
+
+
+def test_products_are_rounded_to_tf32_only_where_that_is_asked_for() -> None:
+    s = tf32_tile()
+    i = s["C"].loop("i")
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(i, "mma.m16n8k8.tf32")
+    assert str(error.value) == (
+        "tensorize(i, mma.m16n8k8.tf32): the nest\n"
+        "    for i in range(16):\n"
+        "      for j in range(8):\n"
+        "        for k in range(8):\n"
+        "          C[i, j] += A[i, k] * B[k, j]\n"
+        "  does not look like mma.m16n8k8.tf32, which means\n"
+        "    for i in range(16):\n"
+        "      for j in range(8):\n"
+        "        for k in range(8):\n"
+        "          C[i, j] += tf32(A[i, k]) * tf32(B[k, j])\n"
+        "  precision='tf32' rounds the operands of its products, and then it does"
+    )
+    s.tensorize(i, "mma.m16n8k8.tf32", precision="tf32")
+    assert "+= tf32(A[lane // 4 + h * 8, k_1]) * tf32(B[k_1, lane % 4 * 2 + c])" in show(s.program)
+    s.check()
+    again = Schedule(matmul(16, 8, 8))
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
+
+
+def test_a_program_that_says_tf32_means_it_in_the_interpreter() -> None:
+    s = tf32_tile()
+    s.tensorize(s["C"].loop("i"), "mma.m16n8k8.tf32", precision="tf32")
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(x).astype(np.float32) for x in ((16, 8), (8, 8)))
+    arrays = {"A": a, "B": b, "C": np.zeros((16, 8), np.float32)}
+    interp.run(s.program, arrays)
+    wide_a, wide_b = (np.vectorize(scalars.tf32)(x).astype(np.float64) for x in (a, b))
+    bound = 8 * 2.0**-24 * (np.abs(wide_a) @ np.abs(wide_b))
+    assert np.all(np.abs(arrays["C"] - wide_a @ wide_b) <= bound)
+    assert np.any(np.abs(arrays["C"] - a.astype(np.float64) @ b) > 2 * bound)
+
+
+def test_precision_that_means_nothing_is_refused() -> None:
+    s = rows()
+    j = s["C"].loop("j.inner")
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(j, "fma.8", precision="bfloat16")
+    assert str(error.value) == (
+        "tensorize(j.inner, fma.8): precision must be 'tf32' or None, got 'bfloat16'"
+    )
+    plain = parse(
+        """program main(A: in int8[4], B: in int8[4], C: inout int32[]):
+  for k in range(4):
+    C[] += int32(A[k]) * int32(B[k])
+"""
+    )
+    s = Schedule(plain)
+    with pytest.raises(ScheduleError) as error:
+        s.tensorize(s["C"].loop("k"), "dot4.int8", precision="tf32")
+    assert str(error.value) == (
+        "tensorize(k, dot4.int8): precision='tf32' rounds the operands of float32 products, and "
+        "the nest\n"
+        "    for k in range(4):\n"
+        "      C[] += int32(A[k]) * int32(B[k])\n"
+        "  has none"
+    )
 
 
 def test_tensorize_refuses_a_nest_that_looks_otherwise() -> None:

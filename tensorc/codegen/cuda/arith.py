@@ -293,6 +293,8 @@ def intrinsic(e: ExprEmitter, name: str, args: Sequence[Expr], dtype: DType) -> 
         if x.dtype.kind == "u":
             return value
         return called("magnitude", _as(value, ctype), ctype=ctype)
+    if name == "tf32":
+        return called("round_tf32", value.text, ctype=ctype)
     if name == "sign":
         return called("sign", _as(value, ctype), ctype=ctype)
     if name == "isnan":

@@ -87,6 +87,12 @@ template <typename T> {_F} T shift_right(T a, T b) {{
 {_F} float round_half(float f) {{ return half_to_float(float_to_half(f)); }}""",
     "round_bfloat": f"""// The nearest bfloat16, as a float.
 {_F} float round_bfloat(float f) {{ return bfloat_to_float(float_to_bfloat(f)); }}""",
+    "round_tf32": f"""// 10 bits of fraction: to nearest, ties away from zero.
+{_F} float round_tf32(float f) {{
+  const unsigned bits = __float_as_uint(f);
+  const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+  return finite ? __uint_as_float((bits + 0x1000u) & 0xffffe000u) : f;
+}}""",
     "sign": f"""// -1, 0 or 1; zeros and NaN are themselves.
 template <typename T> {_F} T sign(T a) {{ return a > T(0) ? T(1) : a < T(0) ? T(-1) : a; }}""",
     "magnitude": f"""// The absolute value; the least integer wraps to itself.
@@ -152,6 +158,25 @@ template <typename T> {_F} void copy2(T* to, const T* from) {{
                "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
                : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}}""",
+    "mma_m16n8k8_tf32": f"""// c += a * b on tensor cores, 16x8 and 8x8 elements of tf32.
+{_F} void mma_m16n8k8_tf32(float& c0, float& c1, float& c2, float& c3,
+                                      const unsigned (&a)[4], const unsigned (&b)[2]) {{
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}}""",
+    "tf32_bits": f"""// What tensor cores take as tf32: to nearest, ties away from zero.
+{_F} unsigned tf32_bits(float f) {{
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(f));
+  return bits;
+}}""",
+    "tf32_fragment": f"""// Round the float32 values of a fragment to tf32.
+template <int n> {_F} void tf32_fragment(unsigned (&values)[n]) {{
+#pragma unroll
+  for (int i = 0; i < n; ++i) values[i] = tf32_bits(__uint_as_float(values[i]));
 }}""",
     "cp_async16": f"""// Issue a copy of 16 bytes from global to shared memory.
 {_F} void cp_async16(void* to, const void* from) {{

@@ -4,6 +4,8 @@ Such a nest is an ordinary program: its lanes, a loop over `thread.x` with the h
 compute four elements each of a 16x8 tile of the result. The elements that a lane has are those that
 the instruction gives it, so the local buffer of the result is divided as any other is. The operands
 lie in shared memory, and are loaded with `ldmatrix`: a fragment of one tile, by all lanes together.
+That moves 16 bytes of a row to four lanes, and transposes elements of 16 bits; of `tf32`, elements
+along columns are loaded one by one, and all are rounded in their registers.
 
 Several products in serial loops are emitted together: first the fragments of all tiles, each once,
 and then the products. Where the instruction cannot be used (an older architecture, an operand that
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda.kernel import Loop, Node, Phase
 from tensorc.codegen.cuda.ranges import is_multiple
-from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Load, Var, const_int
+from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Const, Expr, Load, Var, const_int
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, Stmt
 from tensorc.ir.walk import free_vars, substitute
@@ -29,10 +31,32 @@ if TYPE_CHECKING:
     from tensorc.codegen.cuda.stmt import StmtEmitter
     from tensorc.target import Target
 
-PREFIX = "mma.m16n8k16."
 _CAPABILITY = 80
-_ROW = 8  # Elements of 16 bits in a row of an 8x8 matrix: 16 bytes.
 _LIMIT = 64  # Fragments of one operand that are held at once.
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An instruction for tiles of 16x8 results: PTX ISA 8.8, "Matrix multiply-accumulate".
+
+    Attributes:
+        helper: the function that is called.
+        depth: how many elements are summed up.
+        row: elements in 16 bytes, a row of what `ldmatrix` loads.
+        rounds: operands are float32, and rounded to tf32.
+    """
+
+    helper: str
+    depth: int
+    row: int
+    rounds: bool = False
+
+
+_FORMS = {
+    "mma.m16n8k16.bf16": Form("mma_m16n8k16_bf16", 16, 8),
+    "mma.m16n8k16.f16": Form("mma_m16n8k16_f16", 16, 8),
+    "mma.m16n8k8.tf32": Form("mma_m16n8k8_tf32", 8, 4, rounds=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +64,16 @@ class Product:
     """A warp's product of two tiles, in the loops that all threads go through around it.
 
     Attributes:
-        kind: "bf16" or "f16".
+        form: the instruction.
         loops: the serial loops, outermost first.
         phase: the lanes.
         halves: the loops over the two row halves and the two columns of a lane's elements.
-        depth: the loop over the 16 elements that are summed up.
+        depth: the loop over the elements that are summed up.
         leaf: what each lane does.
         left: the operand of 16 rows; of `right`, 8 columns.
     """
 
-    kind: str
+    form: Form
     loops: tuple[Loop, ...]
     phase: Phase
     halves: tuple[For, For]
@@ -78,15 +102,14 @@ def find(e: StmtEmitter, node: Node, target: Target) -> Product | None:
         return None
     lane = node.threads.get("x")
     name = "" if lane is None else str(dict(lane.annotations).get("intrinsic", ""))
-    if lane is None or not name.startswith(PREFIX) or const_int(lane.extent) != WARP:
+    form = _FORMS.get(name)
+    if lane is None or form is None or const_int(lane.extent) != WARP:
         return None
     found = _parts(node.body)
-    if found is None:
+    if found is None or const_int(found[2].extent) != form.depth:
         return None
     first, second, depth, leaf, left, right = found
-    product = Product(
-        name.removeprefix(PREFIX), tuple(loops), node, (first, second), depth, leaf, left, right
-    )
+    product = Product(form, tuple(loops), node, (first, second), depth, leaf, left, right)
     return product if _fits(e, product) else None
 
 
@@ -98,7 +121,9 @@ def _parts(body: Stmt) -> tuple[For, For, For, Accumulate, Load, Load] | None:
     if len(loops) != 3 or not isinstance(body, Accumulate):
         return None
     match body.values[0]:
-        case Binary(BinaryOp.MUL, Cast(Load() as x, _), Cast(Load() as y, _)):
+        case Binary(BinaryOp.MUL, Cast(Load() as x, _), Cast(Load() as y, _)) | Binary(
+            BinaryOp.MUL, Call("tf32", (Load() as x,)), Call("tf32", (Load() as y,))
+        ):
             first, second, depth = loops
             rows = {v for i in x.indices for v in free_vars(i)}
             left, right = (x, y) if first.var in rows else (y, x)
@@ -108,21 +133,29 @@ def _parts(body: Stmt) -> tuple[For, For, For, Accumulate, Load, Load] | None:
 
 
 def _fits(e: StmtEmitter, p: Product) -> bool:
-    """Whether the instruction can be used: operands in shared memory, rows on 16 bytes."""
+    """Whether the instruction can be used: operands that can be loaded from shared memory."""
     if p.leaf.buffers[0].scope != "local":
         return False
     for load in (p.left, p.right):
-        if load.buffer.scope != "shared" or e.places[load.buffer].align < 16:
+        if load.buffer.scope != "shared" or len(_dims(p, load)) != 2:
             return False
-        if len(_dims(p, load)) != 2:
-            return False
-        place, base = e.places[load.buffer], _base(p, load)
-        rows = list(load.buffer.shape[-1:])
-        if not all(is_multiple(r, _ROW) for r in rows) and load.buffer.ndim > 1:
-            return False
-        if not is_multiple(place.offset(base), _ROW):
+        if not (p.form.rounds or _by_rows(e, p, load)):
             return False
     return True
+
+
+def _by_rows(e: StmtEmitter, p: Product, load: Load) -> bool:
+    """Whether `ldmatrix` can load the operand: rows on 16 bytes, of the sum unless of 16 bits."""
+    place, row = e.places[load.buffer], p.form.row
+    if place.align < 16 or (p.form.rounds and not _along_depth(p, load)):
+        return False
+    rows = load.buffer.shape[-1]
+    return is_multiple(rows, row) and is_multiple(place.offset(_base(p, load)), row)
+
+
+def _along_depth(p: Product, load: Load) -> bool:
+    """Whether the elements that are summed up lie side by side."""
+    return _dims(p, load)["depth"] == load.buffer.ndim - 1
 
 
 def _dims(p: Product, load: Load) -> dict[str, int]:
@@ -180,42 +213,67 @@ def _fragments(e: StmtEmitter, p: Product, load: Load, side: str) -> str:
     e.out.line(f"unsigned {name}{sizes}[{count}];")
 
     def body() -> None:
-        at = "".join(f"[{e.vars[n.loop.var].text}]" for n in loops)
-        indices, transposed = _address(p, load, side)
+        to = name + "".join(f"[{e.vars[n.loop.var].text}]" for n in loops)
+        if not _by_rows(e, p, load):
+            _load_elements(e, p, load, to, count)
+            return
         with e.statement():
-            element = e.element(load.buffer, indices).text
-        suffix = "_trans" if transposed else ""
-        e.out.line(f"ldmatrix_x{count}{suffix}({name}{at}, &{element});")
+            element = e.element(load.buffer, _address(p, load, side)).text
+        suffix = "" if _along_depth(p, load) else "_trans"
+        e.out.line(f"ldmatrix_x{count}{suffix}({to}, &{element});")
+        if p.form.rounds:
+            e.out.line(f"tf32_fragment({to});")
 
     _nest(e, loops, body)
     return name
 
 
-def _address(p: Product, load: Load, side: str) -> tuple[Sequence[Expr], bool]:
-    """The row whose address a lane gives, and whether matrices are transposed while loaded.
+def _load_elements(e: StmtEmitter, p: Product, load: Load, to: str, count: int) -> None:
+    """Load a fragment of float32 values one by one.
 
-    The matrices of the left operand are, in this order, rows 0-7 and 8-15 of the first eight
-    elements of the sum, then of the last eight; of the right operand the first eight, the last.
-    PTX ISA 8.8, "ldmatrix": lane l gives row l % 8 of matrix l // 8.
+    Lane l has row l // 4, and 8 below it, and element l % 4 of the sum, and 4 after it; the right
+    operand's rows are columns, of which there are 8: PTX ISA 8.8, "mma.m16n8k8".
     """
     dims, lane = _dims(p, load), p.lane.var
-    along_depth = dims["depth"] == load.buffer.ndim - 1
+    for register in range(count):
+        down, along = (register % 2, register // 2) if count == 4 else (0, register)
+        indices = list(_base(p, load))
+        side = _add(_div(lane, 4), Const(8 * down))
+        for d, offset in (
+            (dims["side"], side),
+            (dims["depth"], _add(_mod(lane, 4), Const(4 * along))),
+        ):
+            indices[d] = simplify(_add(indices[d], offset))
+        with e.statement():
+            element = e.element(load.buffer, indices).text
+        e.out.line(f"{to}[{register}] = tf32_bits({element});")
+
+
+def _address(p: Product, load: Load, side: str) -> Sequence[Expr]:
+    """The row whose address a lane gives.
+
+    The matrices of the left operand are, in this order, rows 0-7 and 8-15 of the first half of the
+    sum, then of the last; of the right operand the first half, the last.
+    PTX ISA 8.8, "ldmatrix": lane l gives row l % 8 of matrix l // 8.
+    """
+    dims, lane, half = _dims(p, load), p.lane.var, p.form.depth // 2
+    along_depth = _along_depth(p, load)
     row, matrix = _mod(lane, 8), _div(lane, 8)
     if side == "left":
         low, high = _mod(matrix, 2), _div(matrix, 2)
         if along_depth:  # A row of a matrix is a row of the operand.
-            place = (_add(row, _times(low, 8)), _times(high, 8))
+            place = (_add(row, _times(low, 8)), _times(high, half))
         else:
             place = (_times(low, 8), _add(row, _times(high, 8)))
     elif along_depth:
-        place = (row, _times(_mod(matrix, 2), 8))
+        place = (row, _times(_mod(matrix, 2), half))
     else:
         place = (Const(0), _mod(lane, 16))
     indices = list(_base(p, load))
     for d, offset in ((dims["side"], place[0]), (dims["depth"], place[1])):
         indices[d] = _add(indices[d], offset)
-    # An 8x8 matrix has the sum along its rows in both fragments.
-    return [simplify(i) for i in indices], not along_depth
+    # An 8x8 matrix has the sum along its rows in both fragments, and else is transposed.
+    return [simplify(i) for i in indices]
 
 
 def _mod(a: Expr, by: int) -> Expr:
@@ -244,4 +302,4 @@ def _multiply(e: StmtEmitter, p: Product, left: str, right: str) -> None:
                 results.append(e.element(p.leaf.buffers[0], indices).text)
     a = left + "".join(f"[{e.vars[n.loop.var].text}]" for n in _own_loops(p, p.left))
     b = right + "".join(f"[{e.vars[n.loop.var].text}]" for n in _own_loops(p, p.right))
-    e.out.line(f"mma_m16n8k16_{p.kind}({', '.join(results)}, {a}, {b});")
+    e.out.line(f"{p.form.helper}({', '.join(results)}, {a}, {b});")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm.arith import compare, constant, convert, fused_multiply_add, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, rounded, widen
 from tensorc.codegen.llvm.types import Val, scalar_type
-from tensorc.dtypes import DType, bool_, float64, int64
+from tensorc.dtypes import DType, bool_, float64, int64, uint32
 from tensorc.ir.expr import CompareOp
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def intrinsic(b: Builder, name: str, args: tuple[Val, ...], dtype: DType) -> Val
             return compare(b, CompareOp.LT, _magnitude(b, x), _infinity(x.dtype))
         case "fma":
             return _explicit_fma(b, args)
+        case "tf32":
+            return _tf32(b, x)
         case "floor" | "ceil" | "trunc" | "round":
             if b.module.features.rounding:
                 return b.intrinsic(_ROUNDING[name], dtype, args)
@@ -85,6 +87,15 @@ def _bitcast(b: Builder, x: Val, dtype: DType) -> Val:
     if x.dtype.is_bool:
         return Val(b.op(f"zext {b.type_of(x)} {x.text} to {there}"), dtype, x.varying)
     return Val(b.op(f"bitcast {b.type_of(x)} {x.text} to {there}"), dtype, x.varying)
+
+
+def _tf32(b: Builder, x: Val) -> Val:
+    """10 bits of fraction: half a unit is added to the bits, and the rest cut off."""
+    bits = _bitcast(b, x, uint32)
+    nearest = plain(b, "add", bits, constant(0x1000, uint32))
+    cut = _bitcast(b, plain(b, "and", nearest, constant(0xFFFFE000, uint32)), x.dtype)
+    finite = compare(b, CompareOp.LT, _magnitude(b, x), _infinity(x.dtype))
+    return select(b, finite, cut, x)
 
 
 def _explicit_fma(b: Builder, args: tuple[Val, ...]) -> Val:

@@ -49,6 +49,7 @@ CHEAP_CALLS = (
     "ceil",
     "round",
     "trunc",
+    "tf32",
     "isnan",
     "isinf",
     "isfinite",

@@ -28,6 +28,7 @@ ORDERS = (
     LaunchOptions(checked=True, order="reverse"),
     LaunchOptions(checked=True, order="random", seed=7),
 )
+PROFILED = LaunchOptions(profile=True)
 CAPACITY = 1 << 30
 
 

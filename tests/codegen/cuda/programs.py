@@ -81,12 +81,18 @@ ROW_SUMS = """program rows(A: in float32[100, 1000], S: out float32[100]):
 def tensor_gemm(
     n: int = 64, dtype: str = "bfloat16", *, k_rows: bool = False, n_rows: bool = False
 ) -> str:
-    """A product by tensor cores: 4 warps of 32x32 results, shared tiles 16 deep with padding.
+    """A product by tensor cores: 4 warps of 32x32 results, shared tiles one product deep, padded.
 
     With `k_rows` the tile of A has the sum along its rows' numbers, with `n_rows` that of B has the
-    sum along its rows: the other ways to store them.
+    sum along its rows: the other ways to store them. Of float32 operands are rounded to tf32.
     """
-    a_shape, b_shape = ("16, 72" if k_rows else "64, 24"), ("64, 24" if n_rows else "16, 72")
+    form = {"bfloat16": "m16n8k16.bf16", "float16": "m16n8k16.f16", "float32": "m16n8k8.tf32"}[
+        dtype
+    ]
+    deep, lanes, read = (8, 4, "tf32") if dtype == "float32" else (16, 8, "float32")
+    narrow, wide = f"64, {deep + lanes}", f"{deep}, 72"
+    a_shape, b_shape = wide if k_rows else narrow, narrow if n_rows else wide
+    across = 64 // lanes
 
     def a_at(r: str, k: str) -> str:
         return f"{k}, {r}" if k_rows else f"{r}, {k}"
@@ -110,22 +116,22 @@ def tensor_gemm(
                       for h in unrolled(2):
                         for c in unrolled(2):
                           acc[{row}, {column}] = 0.0
-            for ko in range({n // 16}):
+            for ko in range({n // deep}):
               for t in thread.x(128):
-                for v in vectorized(8):
-                  As[{a_at("t // 2", "t % 2 * 8 + v")}] = A[bi*64 + t // 2, ko*16 + t % 2 * 8 + v]
+                for v in vectorized({lanes}):
+                  As[{a_at("t // 2", f"t % 2 * {lanes} + v")}] = A[bi*64 + t // 2, ko*{deep} + t % 2 * {lanes} + v]
               for t in thread.x(128):
-                for v in vectorized(8):
-                  Bs[{b_at("t // 8", "t % 8 * 8 + v")}] = B[ko*16 + t // 8, bj*64 + t % 8 * 8 + v]
+                for v in vectorized({lanes}):
+                  Bs[{b_at(f"t // {across}", f"t % {across} * {lanes} + v")}] = B[ko*{deep} + t // {across}, bj*64 + t % {across} * {lanes} + v]
               for wm in thread.z(2):
                 for wn in thread.y(2):
                   for mi in range(2):
                     for ni in range(4):
-                      for lane in thread.x(32) {{intrinsic: "mma.m16n8k16.{"bf16" if dtype == "bfloat16" else "f16"}"}}:
+                      for lane in thread.x(32) {{intrinsic: "mma.{form}"}}:
                         for h in unrolled(2):
                           for c in unrolled(2):
-                            for k in range(16):
-                              acc[{row}, {column}] += float32(As[{a_at("wm*32 + mi*16 + (lane // 4 + h*8)", "k")}]) * float32(Bs[{b_at("k", "wn*32 + ni*8 + (lane % 4 * 2 + c)")}])
+                            for k in range({deep}):
+                              acc[{row}, {column}] += {read}(As[{a_at("wm*32 + mi*16 + (lane // 4 + h*8)", "k")}]) * {read}(Bs[{b_at("k", "wn*32 + ni*8 + (lane % 4 * 2 + c)")}])
             for wm in thread.z(2):
               for wn in thread.y(2):
                 for mi in range(2):

@@ -62,6 +62,8 @@ def test_floats(dtype: DType) -> None:
     exprs = [(f"{n}(A[@] * {dtype}(0.25))", dtype.name) for n in names]
     exprs += [("A[@] / B[@]", dtype.name), ("sqrt(A[@])", dtype.name)]
     exprs += [(f"{n}(A[@])", "bool") for n in ("isnan", "isinf", "isfinite")]
+    if dtype == float32:
+        exprs += [("tf32(A[@])", "float32"), ("tf32(A[@] * B[@])", "float32")]
     if dtype.bits >= 32:
         exprs += [("fma(A[@], B[@], A[@])", dtype.name)]
         exprs += [(f"bitcast(int{dtype.bits}, A[@])", f"int{dtype.bits}")]

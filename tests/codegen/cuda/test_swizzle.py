@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from codegen.cuda.harness import ORDERS, Emulated, check
+from codegen.cuda.harness import ORDERS, PROFILED, Emulated, check
 from codegen.cuda.programs import emitted, tensor_gemm
 from codegen.cuda.schedules import tensor_core_schedule
 from codegen.programs import arrays_for
 from tensorc.codegen.cuda import compile_cuda
 from tensorc.dtypes import as_dtype
-from tensorc.emulator import LaunchOptions
 from tensorc.ir.swizzle import Swizzle
 
 if TYPE_CHECKING:
     from tensorc.emulator.profile import MemoryProfile
-
-PROFILED = LaunchOptions(profile=True)
 
 
 def transposed(
