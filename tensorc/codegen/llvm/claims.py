@@ -19,7 +19,8 @@ LINE = 64  # Bytes between two counters.
 _PARTS = 16  # Of a range; a counter's low byte holds how many are taken.
 
 CLAIM = f"""
-define internal i64 @tensorc.claim({", ".join(SHARING)}, i64 %count, ptr %first) noinline nounwind {{
+define internal i64 @tensorc.claim({", ".join(SHARING)},
+    i64 %count, ptr %first) noinline nounwind {{
 entry:
   %each = sdiv i64 %count, %threads
   %rest = srem i64 %count, %threads
