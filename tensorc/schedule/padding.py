@@ -13,6 +13,7 @@ from tensorc.ir.stmt import Check, For, If, Leaf, Program
 from tensorc.ir.walk import free_vars, leaves, walk_stmts, written_buffers
 from tensorc.schedule.digits import tied_vars
 from tensorc.schedule.legality import TwoInstances, accesses, control
+from tensorc.schedule.padded_sums import adds_nothing
 from tensorc.schedule.region import is_inside, is_written_before
 from tensorc.schedule.tree import (
     Site,
@@ -58,7 +59,8 @@ def relax_guard(program: Program, name: str, loop: For) -> Program:
     that depend on it are dropped, their parts that do not are kept.
 
     Legal where the iterations that the guard leaves out stay inside of the buffers that they read
-    and write, find written what they read, and what they write to `name` is read by none but them.
+    and write, find written what they read, and what they write to `name` is read by none but them;
+    or where they add products of padding, which are 0, to a sum that began with 0.
 
     Raises:
         ScheduleError: one of these is not so (shown); no guard inside the loop depends on it, or it
@@ -78,6 +80,8 @@ def relax_guard(program: Program, name: str, loop: For) -> Program:
     more = {s.leaf: _Relaxed(s, dropped[id(s.leaf)]) for s in every if id(s.leaf) in dropped}
     for one in more.values():
         _stays_inside(step, result, one)
+        if adds_nothing(result, one.site, one.extra()):
+            continue
         for buffer in written_buffers(one.site.leaf):
             _feeds_nothing(step, result, one, buffer, every, more)
     return result

@@ -149,6 +149,8 @@ def _by_rows(e: StmtEmitter, p: Product, load: Load) -> bool:
     place, row = e.places[load.buffer], p.form.row
     if place.align < 16 or (p.form.rounds and not _along_depth(p, load)):
         return False
+    if load.buffer.ndim - 1 not in _dims(p, load).values():
+        return False  # Neither side of the tile lies along a row.
     rows = load.buffer.shape[-1]
     return is_multiple(rows, row) and is_multiple(place.offset(_base(p, load)), row)
 

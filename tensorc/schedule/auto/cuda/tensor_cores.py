@@ -1,0 +1,157 @@
+"""Contractions of 16-bit floats on tensor cores: warps multiply tiles of 16x8 results.
+
+    for io, jo in blocks:
+      alloc C.local local                            # Each lane has what the instruction gives it.
+      for ko.ahead in 3: fetch A.local[ko.ahead], B.local[ko.ahead]
+      for ko: fetch A.local[(ko + 3) % 4], B.local[(ko + 3) % 4], asynchronously
+              for wi, wj in warps: for i, j, k: mma.m16n8k16 of C.local, A.local, B.local
+      C = what is computed from C.local, element by element
+
+Operands lie in shared memory as they do in global memory, either way round, their rows padded by 16
+bytes, so that eight rows of a fragment begin in different banks. Edges are padded with zeros there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.errors import ScheduleError
+from tensorc.ir.expr import Binary, BinaryOp, Cast, Load, const_int
+from tensorc.ir.stmt import Accumulate, Check
+from tensorc.ir.walk import written_buffers
+from tensorc.schedule.auto.cost import extent_of
+from tensorc.schedule.auto.cuda.tiling import (
+    collect,
+    cut,
+    fetched,
+    on_blocks,
+    phases_of,
+    problem_of,
+    sides_of,
+    steps_first,
+    whole_vectors,
+)
+from tensorc.schedule.auto.cuda.warps import RESIDENT, best_warp_tile, stages_of
+from tensorc.schedule.auto.steps import attempt
+from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.tree import find_buffer, own_loops
+from tensorc.target import WARP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.schedule.auto.cuda.tiling import Copy, Dims, Tiled
+    from tensorc.schedule.auto.cuda.warps import WarpTile
+    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.tree import Site
+    from tensorc.target import Target
+
+KINDS = {"bfloat16": "bf16", "float16": "f16"}
+CAPABILITY = 80  # Of the first GPUs with mma.m16n8k16, ldmatrix of both, and cp.async.
+DEPTH = 16  # Steps of one instruction.
+ROW, PADDING = 16, 8  # Rows of shared memory are 8 elements more than a multiple of 16.
+
+
+def kind_of(product: Product) -> str | None:
+    """The instruction's name for the operands' type, where it computes what the product does."""
+    leaf = product.leaf
+    match leaf.values[0]:
+        case Binary(BinaryOp.MUL, Cast(Load(a, _), _), Cast(Load(b, _), _)):
+            same = a.dtype == b.dtype and a is not b
+            wide = leaf.buffers[0].dtype.name == "float32" and leaf.reducer.name == "sum"
+            return KINDS.get(a.dtype.name) if same and wide else None
+        case _:
+            return None
+
+
+def warp_tile(product: Product, target: Target) -> WarpTile | None:
+    """The tile by which tensor cores compute a product; None where they cannot, or it is small."""
+    if target.cuda.capability < CAPABILITY or kind_of(product) is None:
+        return None
+    steps = extent_of(steps_first(product)[-1])
+    return best_warp_tile(problem_of(product), steps, target.resolved().sms)
+
+
+def tensor_product(
+    s: Schedule, stage: str, product: Product, tile: WarpTile, target: Target
+) -> None:
+    """Put a contraction on tensor cores, with what is computed from its elements in its blocks.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    made = cut(s, stage, product, tile.rows, tile.columns, tile.depth)
+    copies = fetched(s, made, sides_last=False)
+    if len(copies) != 2:
+        raise ScheduleError(f"tensor_product({stage}): the operands are not two tiles")
+    collect(s, stage, product, made)
+    for copy in copies:
+        _fetch(s, copy, tile)
+    every, dims = phases_of(s, product, made)
+    names = {x.name for x in copies}
+    for site in every:
+        assert not isinstance(site.leaf, Check), "a stage is computed by stores"
+        name = written_buffers(site.leaf)[0].name
+        if name not in names:
+            _elements(s, name, site, dims, tile, f"mma.m16n8k16.{kind_of(product)}")
+    steps = const_int(s.extent(made.step)) or 0
+    stages = stages_of(tile.stage_bytes, steps, RESIDENT, target.cuda)
+    if stages > 1:
+        attempt(s, partial(s.pipeline, made.step, stages))
+    on_blocks(s, made)
+
+
+def _fetch(s: Schedule, copy: Copy, tile: WarpTile) -> None:
+    """Fetch a tile with all threads of a block, asynchronously where its rows allow."""
+    buffer = find_buffer(s.program, copy.name)
+    assert buffer is not None, "the copy stands in the program"
+    s.storage_align(copy.name, buffer.ndim - 2, ROW, PADDING)
+    s.cooperative_fetch(copy.name, tile.warps * WARP, whole_vectors(s, copy))
+    s.annotate(s.loops(copy.name)[-1], "async", True)
+
+
+def _elements(
+    s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile: WarpTile, mma: str
+) -> None:
+    """Give a tile's elements to warps and lanes: the products to tensor cores.
+
+    Raises:
+        ScheduleError: a step is refused; the sides of the tile cannot be told.
+    """
+    own = {x.var: x for x in own_loops(s.program, site.leaf)}
+    row, column = (Loop(s, name, v) for v in sides_of(site, own, dims))
+    inner = [Loop(s, name, v) for v in own if v is not row.var and v is not column.var]
+    if isinstance(site.leaf, Accumulate):
+        *others, depth = inner
+        chunk, depth = s.split(depth, DEPTH)
+        row, _ = _warps(s, row, column, [*others, chunk], [depth], tile)
+        s.tensorize(row, mma)
+        return
+    row, column = _warps(s, row, column, inner, [], tile)
+    half, row = s.split(row, 8)
+    four, pair = s.split(column, 2)
+    s.reorder(row, four, half, pair)
+    s.bind(s.fuse(row, four), "thread.x")
+    s.unroll(half)
+    if not attempt(s, partial(s.vectorize, pair)):
+        s.unroll(pair)
+
+
+def _warps(
+    s: Schedule,
+    row: Loop,
+    column: Loop,
+    around: Sequence[Loop],
+    inner: Sequence[Loop],
+    tile: WarpTile,
+) -> tuple[Loop, Loop]:
+    """Give each warp its part of a tile, in tiles of 16 rows and 8 columns; the loops of those."""
+    warp_row, row = s.split(row, tile.warp_rows)
+    warp_column, column = s.split(column, tile.warp_columns)
+    row_tile, row = s.split(row, 16)
+    column_tile, column = s.split(column, 8)
+    s.reorder(warp_row, warp_column, *around, row_tile, column_tile, row, column, *inner)
+    s.bind(warp_row, "thread.z")
+    s.bind(warp_column, "thread.y")
+    return row, column
