@@ -7,8 +7,8 @@
               for wi, wj in warps: for i, j, k: mma.m16n8k16 of C.local, A.local, B.local
       C = what is computed from C.local, element by element
 
-Operands lie in shared memory as they do in global memory, either way round, their rows padded by 16
-bytes, so that eight rows of a fragment begin in different banks. Edges are padded with zeros there.
+Operands lie in shared memory as they do in global memory, either way round, their rows permuted in
+chunks of 16 bytes, so that those of a fragment lie in different banks. Edges are padded with zeros.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Binary, BinaryOp, Cast, Load, const_int
 from tensorc.ir.stmt import Accumulate, Check
+from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import extent_of
 from tensorc.schedule.auto.cuda.tiling import (
@@ -41,7 +42,7 @@ from tensorc.target import WARP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tensorc.schedule.auto.cuda.tiling import Copy, Dims, Tiled
+    from tensorc.schedule.auto.cuda.tiling import Copy, Dims
     from tensorc.schedule.auto.cuda.warps import WarpTile
     from tensorc.schedule.auto.products import Product
     from tensorc.schedule.tree import Site
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 KINDS = {"bfloat16": "bf16", "float16": "f16"}
 CAPABILITY = 80  # Of the first GPUs with mma.m16n8k16, ldmatrix of both, and cp.async.
 DEPTH = 16  # Steps of one instruction.
+LINE = 128  # Bytes of all banks of shared memory.
 ROW, PADDING = 16, 8  # Rows of shared memory are 8 elements more than a multiple of 16.
 
 
@@ -104,11 +106,26 @@ def tensor_product(
 
 def _fetch(s: Schedule, copy: Copy, tile: WarpTile) -> None:
     """Fetch a tile with all threads of a block, asynchronously where its rows allow."""
-    buffer = find_buffer(s.program, copy.name)
-    assert buffer is not None, "the copy stands in the program"
-    s.storage_align(copy.name, buffer.ndim - 2, ROW, PADDING)
+    _spread(s, copy)
     s.cooperative_fetch(copy.name, tile.warps * WARP, whole_vectors(s, copy))
     s.annotate(s.loops(copy.name)[-1], "async", True)
+
+
+def _spread(s: Schedule, copy: Copy) -> None:
+    """Put eight rows of a fragment in different banks: permuted, or padded by 16 bytes.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    buffer = find_buffer(s.program, copy.name)
+    assert buffer is not None, "the copy stands in the program"
+    row = (const_int(buffer.shape[-1]) or 0) * buffer.dtype.bytes
+    width = min(row, LINE)
+    if row & (row - 1) == 0 and attempt(
+        s, partial(s.swizzle, copy.name, width, SHIFT + (row // width).bit_length() - 1)
+    ):
+        return
+    s.storage_align(copy.name, buffer.ndim - 2, ROW, PADDING)
 
 
 def _elements(

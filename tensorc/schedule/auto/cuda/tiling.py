@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tensorc.schedule.tree import Site
 
 VECTOR_BYTES = 16  # The most that a thread copies at once.
+GROUP = 8  # Rows of blocks that run at the same time, with all columns...
+MANY = 16  # ... where these are so many that their operand does not stay in a cache.
 
 Dims: TypeAlias = tuple[int, int]  # Which dimensions of a buffer are a tile's rows and columns.
 
@@ -181,13 +183,16 @@ def collect(s: Schedule, stage: str, product: Product, made: Tiled) -> None:
 
 
 def on_blocks(s: Schedule, made: Tiled) -> None:
-    """Bind the loops around a tile to the axes of the grid.
+    """Bind the loops around a tile to the axes of the grid, by groups of rows of blocks.
 
     Raises:
         ScheduleError: a step is refused.
     """
     axes = ("block.x", "block.y", "block.z")
     blocks = [made.block, *made.around]
+    rows, columns = const_int(s.extent(made.around[0])), const_int(s.extent(made.block))
+    if rows and rows % GROUP == 0 and (columns or 0) >= MANY:
+        blocks[:2] = [s.rasterize(made.around[0], made.block, GROUP)]
     for loop in blocks[2:-1]:
         blocks[-1] = s.fuse(blocks[-1], loop)
     for loop, axis in zip([*blocks[:2], *blocks[2:][-1:]], axes, strict=False):
@@ -195,7 +200,7 @@ def on_blocks(s: Schedule, made: Tiled) -> None:
 
 
 def phases_of(s: Schedule, product: Product, made: Tiled) -> tuple[list[Site], dict[Buffer, Dims]]:
-    """The statements of a block, and where the sides of the tile are known: in the result's tile."""
+    """The statements of a block, and which dimensions of the result's tile are its sides."""
     block = find_loop(s.program, made.block.var)
     assert block is not None, "the loop over blocks stands in the program"
     found = sites(block.body)

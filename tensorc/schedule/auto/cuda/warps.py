@@ -1,4 +1,4 @@
-"""Tiles of a contraction for tensor cores: of a block, and of a warp, chosen by a model of their time.
+"""Tiles of a contraction for tensor cores, of a block and of a warp, chosen by a model.
 
 The model counts cycles of one multiprocessor: those of its tensor cores, of shared memory that
 fragments are loaded from, of the second-level cache that operands are fetched from.
@@ -44,8 +44,8 @@ class WarpTile:
 
     @property
     def stage_bytes(self) -> int:
-        """Shared memory of one stage: both operands, 16 bits each, rows padded by 16 bytes."""
-        return 2 * (self.rows + self.columns) * (self.depth + 8)
+        """Shared memory of one stage: both operands, of 16 bits each."""
+        return 2 * (self.rows + self.columns) * self.depth
 
 
 # Results of a block and of a warp: 64x32 of a warp take 64 registers of each thread.

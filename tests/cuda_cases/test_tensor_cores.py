@@ -1,0 +1,105 @@
+"""Products on tensor cores by rule: numbers, races, memory, instructions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import tensorc as tc
+from codegen.cuda.programs import emitted
+from tensorc import ops
+from tensorc.codegen.cuda import compile_cuda, disassemble, instruction_mix
+from tensorc.driver.cuda.function import CudaCompiledFunction
+from tensorc.schedule.auto import auto_schedule
+from tensorc.target import Target
+from tensorc.te.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tensorc.te.tensor import Tensor
+
+    Layer = Callable[[Tensor, Tensor], Tensor]
+
+PRODUCTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str]] = {
+    "whole tiles": ((64, 96), (96, 64), "ik,kj->ij"),
+    "ragged tiles": ((37, 52), (52, 70), "ik,kj->ij"),
+    "rows of odd length": ((33, 35), (35, 17), "ik,kj->ij"),
+    "the first transposed": ((64, 32), (64, 64), "ki,kj->ij"),
+    "the second transposed": ((32, 64), (48, 64), "ik,jk->ij"),
+    "a batch": ((2, 32, 40), (2, 40, 24), "bik,bkj->bij"),
+    "parts of a long sum": ((32, 2048), (2048, 16), "ik,kj->ij"),
+}
+
+
+def compiled(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]], make: Layer, dtype: str
+) -> CudaCompiledFunction:
+    inputs = [tc.placeholder(s, dtype, name=n) for s, n in zip(shapes, "AB", strict=True)]
+    # One multiprocessor gets the tiles of a large product; several split a long sum.
+    sms = 8 if max(shapes[0]) > 1000 else 1
+    f = tc.compile([make(*inputs)], inputs=inputs, target=Target("cuda-emu", sms=sms))
+    assert isinstance(f, CudaCompiledFunction)
+    return f
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_is_right_in_each_order_of_threads(name: str) -> None:
+    """Of integers below 8, whose sums are exact in float32: only the last rounding is left."""
+    *shapes, spec = PRODUCTS[name]
+    f = compiled((shapes[0], shapes[1]), lambda a, b: ops.einsum(spec, a, b), "bfloat16")
+    assert "mma_m16n8k16_bf16(" in f.source
+    rng = np.random.default_rng(0)
+    wide = [rng.integers(-7, 8, s).astype(np.float64) for s in (shapes[0], shapes[1])]
+    given = [a.astype(tc.bfloat16.numpy) for a in wide]
+    want = np.einsum(spec, *wide).astype(np.float32).astype(tc.bfloat16.numpy)
+    np.testing.assert_array_equal(f(*given), want)
+    report = f.check(*given)
+    assert report.ok, str(report)
+
+
+def test_what_follows_a_product_is_computed_from_its_fragments() -> None:
+    """float32 parameters and results around float16 operands, as mixed precision has them."""
+
+    def layer(a: Tensor, b: Tensor) -> Tensor:
+        half = a.astype("float16"), b.astype("float16")
+        return ops.gelu(ops.matmul(*half).astype("float32") * 0.5)
+
+    f = compiled(((64, 32), (32, 64)), layer, "float32")
+    assert "mma_m16n8k16_f16(" in f.source
+    rng = np.random.default_rng(1)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((64, 32), (32, 64)))
+    product = (a.astype(np.float16).astype(np.float64) @ b.astype(np.float16).astype(np.float64)) / 2
+    gelu = tc.compile(ops.gelu(tc.placeholder((64, 64), "float64", name="p")))
+    bound = 2.0**-11 * np.max(np.abs(product)) * 1.2  # Of the rounding to float16; gelu' < 1.2.
+    assert np.max(np.abs(f(a, b) - gelu(product))) <= bound
+    assert f.check(a, b).ok
+
+
+@pytest.mark.parametrize("spec", ["ik,kj->ij", "ki,kj->ij", "ik,jk->ij"])
+def test_shared_memory_is_accessed_without_conflicts(spec: str) -> None:
+    f = compiled(((128, 128), (128, 128)), lambda a, b: ops.einsum(spec, a, b), "bfloat16")
+    ones = np.ones((128, 128), tc.bfloat16.numpy)
+    profile = f.profile_memory(ones, ones)
+    assert profile.ratio("shared") == 1.0
+    loads = [x for x in profile.accesses if x.space == "global" and not x.is_write]
+    assert loads
+    assert all(x.transactions == x.ideal for x in loads)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_86", "sm_89", "sm_90"])
+def test_machine_code_of_a_large_layer(arch: str) -> None:
+    a, b = (tc.placeholder((4096, 4096), "bfloat16", name=n) for n in "AB")
+    bias = tc.placeholder((4096,), "bfloat16", name="bias")
+    s = auto_schedule(build([ops.relu(a @ b + bias)]), Target("cuda", arch=arch))
+    binary = compile_cuda(emitted(s.program, arch).source, arch)
+    ((kernel, taken),) = binary.resources.items()
+    assert (taken.spill_stores, taken.spill_loads) == (0, 0), kernel
+    assert taken.registers <= 128, "two blocks of 256 threads on a multiprocessor"
+    (mix,) = instruction_mix(disassemble(binary.cubin)).values()
+    assert mix["HMMA"] >= 32, "64 x 32 x 32 of a warp, 16 x 8 x 16 at a time"
+    assert mix["LDSM"] <= 16
+    assert mix["LDGSTS"] >= 8, "four of a step, and those before the loop"
+    assert mix["LDL"] == mix["STL"] == 0
