@@ -71,7 +71,9 @@ def test_what_follows_a_product_is_computed_from_its_fragments() -> None:
     assert "mma_m16n8k16_f16(" in f.source
     rng = np.random.default_rng(1)
     a, b = (rng.standard_normal(s).astype(np.float32) for s in ((64, 32), (32, 64)))
-    product = (a.astype(np.float16).astype(np.float64) @ b.astype(np.float16).astype(np.float64)) / 2
+    product = (
+        a.astype(np.float16).astype(np.float64) @ b.astype(np.float16).astype(np.float64)
+    ) / 2
     gelu = tc.compile(ops.gelu(tc.placeholder((64, 64), "float64", name="p")))
     bound = 2.0**-11 * np.max(np.abs(product)) * 1.2  # Of the rounding to float16; gelu' < 1.2.
     assert np.max(np.abs(f(a, b) - gelu(product))) <= bound

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,9 @@ from tensorc.schedule.auto.cuda.warps import best_warp_tile, stages_of, warp_par
 from tensorc.schedule.schedule import Schedule
 from tensorc.target import ARCHS, Target
 from tensorc.te.build import build
-from tensorc.te.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensorc.te.tensor import Tensor
 
 GPU = Target("cuda", arch="sm_80")
 
@@ -50,7 +54,7 @@ def test_a_layer_is_one_kernel_with_its_steps_fetched_ahead() -> None:
 def test_the_instruction_is_that_of_the_operands(dtype: str) -> None:
     s = auto_schedule(build([layer(64, 64, 64, dtype)]), GPU)
     kind = {"bfloat16": "bf16", "float16": "f16"}[dtype]
-    assert f"tensorize(s[\"matmul.sum\"].loop(\"i0.inner.inner.inner\"), 'mma.m16n8k16.{kind}')" in (
+    assert f'tensorize(s["matmul.sum"].loop("i0.inner.inner.inner"), \'mma.m16n8k16.{kind}\')' in (
         str(s.trace)
     )
 

@@ -42,6 +42,7 @@ from tensorc.target import WARP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tensorc.ir.expr import Buffer
     from tensorc.schedule.auto.cuda.tiling import Copy, Dims
     from tensorc.schedule.auto.cuda.warps import WarpTile
     from tensorc.schedule.auto.products import Product
