@@ -88,6 +88,54 @@ program pick(A: in float32[16], I: in int64[8], B: out float32[8]):
     check(text, {"A": numbers, "I": where, "B": np.zeros(8, np.float32)})
 
 
+PATTERNS = ["j * 2", "15 - j * 2", "j // 2 + 3", "(j + 1) // 2", "j % 4 * 2", "j // 3 + j % 3 * 4"]
+
+
+@pytest.mark.parametrize("index", PATTERNS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool", "float16"])
+@pytest.mark.parametrize("guard", ["True", "G[j] > 2", "j % 3 != 1"])
+def test_lanes_that_read_a_fixed_pattern_are_shuffled(index: str, dtype: str, guard: str) -> None:
+    zero = {"b": "False", "i": "int8(0)"}.get(dtype[0], f"{dtype}(0.0)")
+    text = f"""
+program pick(A: in {dtype}[2, 16], G: in int64[8], B: out {dtype}[2, 8]):
+  for i in range(2):
+    for j in vectorized(8):
+      B[i, j] = where({guard}, A[i, {index}], {zero})
+"""
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 2 if dtype == "bool" else 100, (2, 16)).astype(dtype)
+    given = {"A": numbers, "G": rng.integers(0, 6, 8), "B": np.zeros((2, 8), dtype)}
+    kernel = check(text, given)
+    assert "gather" not in kernel.text
+    assert "shufflevector" in kernel.text
+
+
+def test_a_pattern_of_lanes_stays_between_its_first_and_its_last_element() -> None:
+    # The 15 elements that are read fill whole registers only where these overlap.
+    text = """
+program pick(A: in float32[15], B: out float32[8]):
+  for j in vectorized(8):
+    B[j] = A[j * 2]
+"""
+    kernel = check(text)
+    loads = [line for line in kernel.text.splitlines() if "= load <" in line]
+    assert len(loads) == 2
+    assert "getelementptr float, ptr" in kernel.text
+    assert "i64 7" in kernel.text
+
+
+def test_a_choice_by_the_lane_number_takes_turns() -> None:
+    text = """
+program turns(A: in float32[n, 8], B: in float32[n, 8], C: out float32[n, 16]) dims(n >= 0):
+  for i in range(n):
+    for o in unrolled(2):
+      for j in vectorized(8):
+        C[i, o * 8 + j] = where(j % 2 == 0, A[i, (o * 8 + j) // 2], B[i, (o * 8 + j) // 2])
+"""
+    kernel = check(text, n=3)
+    assert "gather" not in kernel.text
+
+
 @pytest.mark.parametrize("index", ["7 - j", "j * 2", "15 - j * 2", "I[j]", "3"])
 @pytest.mark.parametrize("guard", ["True", "A[j] > 2.0", "j < 5"])
 def test_any_access_map_stores_in_a_vector_loop(index: str, guard: str) -> None:

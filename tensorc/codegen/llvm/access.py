@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.arith import constant, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
+from tensorc.codegen.llvm.pattern import Spread
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.dtypes import DType, bool_
 
@@ -66,6 +67,10 @@ def load(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> Val:
     if mask is None and stride == -1:
         low = b.uniform_part(offset) + number(1 - b.lanes)
         return _from_memory(b, _reversed(b, place, load_vector(b, place, low, None)), dtype, True)
+    offsets = b.lane_offsets(offset)
+    spread = None if offsets is None or stride == 0 else Spread(offsets)
+    if spread is not None and spread.fits:
+        return _from_memory(b, _load_spread(b, place, offset, spread, mask), dtype, varying=True)
     if mask is None and stride is not None:
         return _from_memory(b, _load_apart(b, place, offset, stride), dtype, varying=True)
     return _from_memory(b, _gather(b, place, offset, mask), dtype, varying=True)
@@ -160,18 +165,35 @@ def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
 
 def load_vector(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
     """As many neighbours as there are lanes, as memory holds them."""
+    bits = None if mask is None else b.splat(mask.value)
+    return _load_row(b, place, b.uniform_part(offset), b.lanes, bits)
+
+
+def _load_row(b: Builder, place: Place, at: Poly, count: int, bits: Val | None) -> str:
+    """`count` neighbours from `at` on, zero where a mask of as many is off."""
     type_ = memory_type(place.buffer.dtype)
-    vec = b.vector(type_)
-    pointer = address(b, place, b.uniform_part(offset))
-    if mask is None:
+    vec = f"<{count} x {type_}>"
+    pointer = address(b, place, at)
+    if bits is None:
         return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}")
-    bits = b.splat(mask.value)
-    name = f"llvm.masked.load.{b.suffix(type_, True)}.p0"
-    b.module.declare(name, vec, ["ptr", b.vector("i1"), vec])
+    name = f"llvm.masked.load.v{count}{b.suffix(type_, False)}.p0"
+    ones = f"<{count} x i1>"
+    b.module.declare(name, vec, ["ptr", ones, vec])
     return b.op(
-        f"call {vec} @{name}(ptr align {_align(place)} {pointer}, {b.type_of(bits)} {bits.text}, "
+        f"call {vec} @{name}(ptr align {_align(place)} {pointer}, {ones} {bits.text}, "
         f"{vec} zeroinitializer)"
     )
+
+
+def _load_spread(b: Builder, place: Place, offset: Poly, spread: Spread, mask: Mask | None) -> str:
+    """Neighbours in a fixed pattern over the lanes."""
+    base = b.uniform_part(offset)
+
+    def row(start: int, bits: Val | None) -> str:
+        return _load_row(b, place, base + number(start), spread.width, bits)
+
+    type_ = memory_type(place.buffer.dtype)
+    return spread.loaded(b, type_, row, None if mask is None else mask.value)
 
 
 def _load_apart(b: Builder, place: Place, offset: Poly, stride: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.llvm.pattern import linear, pattern_name
 from tensorc.codegen.llvm.types import LANE, Key, Poly, Val, Value, number, scalar_type, symbol
 from tensorc.dtypes import DType, bool_, int64
 
@@ -67,6 +68,7 @@ class Builder:
         self.depth: dict[str, int] = {}
         self.level = 0
         self.varying: set[str] = {LANE}
+        self.patterns: dict[str, tuple[int, ...]] = {}  # Values in the lanes, by name.
         self.caches: list[dict[object, object]] = [{}]
 
     # --- text ------------------------------------------------------------------------------
@@ -224,9 +226,34 @@ class Builder:
                 return None
         return stride
 
+    def pattern(self, values: Sequence[int]) -> Poly:
+        """A number that has these values in the lanes."""
+        found = linear(values)
+        if found is not None:
+            return found
+        name = pattern_name(values)
+        self.patterns[name] = tuple(values)
+        return self.named(name, varying=True)
+
+    def lane_offsets(self, poly: Poly) -> tuple[int, ...] | None:
+        """What the lanes of `poly` add to its uniform part; None where that is not constant."""
+        total = [0] * self.lanes
+        for key, c in poly.terms.items():
+            values = self._values(key[0]) if len(key) == 1 else None
+            if values is not None:
+                total = [t + c * v for t, v in zip(total, values, strict=True)]
+            elif any(name in self.varying for name in key):
+                return None
+        return tuple(total)
+
+    def _values(self, name: str) -> Sequence[int] | None:
+        """The constants that a name stands for in the lanes."""
+        return range(self.lanes) if name == LANE else self.patterns.get(name)
+
     def uniform_part(self, poly: Poly) -> Poly:
-        """`poly` less its lane number: the value in lane 0, if the stride is constant."""
-        return Poly({k: c for k, c in poly.terms.items() if LANE not in k})
+        """`poly` less what varies: the value in lane 0, if the stride is constant."""
+        varying = self.varying
+        return Poly({k: c for k, c in poly.terms.items() if not any(n in varying for n in k)})
 
     def integer(self, poly: Poly) -> Val:
         """`poly` in a register."""
@@ -249,8 +276,9 @@ class Builder:
         return result
 
     def _vector_term(self, key: Key, c: int) -> Val:
-        lanes = ", ".join(f"i64 {c * i}" for i in range(self.lanes))
-        if key == (LANE,):
+        values = self._values(key[0]) if len(key) == 1 else None
+        if values is not None:
+            lanes = ", ".join(f"i64 {c * v}" for v in values)
             return Val(f"<{lanes}>", int64, True)
         cache_key = ("term", key, c, self.lanes)
         text = self.cached(cache_key)
@@ -266,8 +294,9 @@ class Builder:
         return Val(str(text), int64, True)
 
     def _vector_name(self, name: str) -> str:
-        if name == LANE:
-            return "<" + ", ".join(f"i64 {i}" for i in range(self.lanes)) + ">"
+        values = self._values(name)
+        if values is not None:
+            return "<" + ", ".join(f"i64 {v}" for v in values) + ">"
         return name if name in self.varying else self.splat(Val(name, int64)).text
 
     def _sum(self, terms: dict[Key, int]) -> Val:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm import arith
 from tensorc.codegen.llvm.access import Mask, Place, load
 from tensorc.codegen.llvm.intrinsics import intrinsic
+from tensorc.codegen.llvm.pattern import quotient
 from tensorc.codegen.llvm.types import Poly, Val, Value, number
 from tensorc.dtypes import bool_, int64
 from tensorc.ir.expr import (
@@ -170,6 +171,10 @@ class ExprEmitter:
                 return _POLY_OPS[op](x, y)
             if op in _FOLD and x.const is not None and y.const is not None:
                 return number(_FOLD[op](x.const, y.const))
+            if op in (BinaryOp.FLOORDIV, BinaryOp.MOD):
+                found = quotient(self.b, x, y, rest=op is BinaryOp.MOD)
+                if found is not None:
+                    return found
         left, right = self.b.as_val(x), self.b.as_val(y)
         if op in (BinaryOp.AND, BinaryOp.OR) and left.dtype.is_bool:
             return self._logical(op, left, right)

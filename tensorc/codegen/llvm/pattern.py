@@ -1,0 +1,101 @@
+"""Accesses whose lanes are a fixed pattern of neighbours: every second one, or each one twice.
+
+    x[2 * (8 * i + lane)]          two loads of 8 neighbours and a shuffle, where lanes apart
+    x[(8 * i + lane) // 2]         would take 8 loads and 8 insertions
+
+The pattern is known where an index has constant differences between its lanes; quotients and rests
+of a lane number by constants are such (`quotient`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorc.codegen.llvm.types import LANE, Poly, Val, number, symbol
+from tensorc.dtypes import bool_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tensorc.codegen.llvm.builder import Builder
+
+
+def quotient(b: Builder, value: Poly, divisor: Poly, *, rest: bool) -> Poly | None:
+    """`value // divisor`, or its rest, where only the lane number decides it; else None.
+
+    The divisor must be a positive constant, and divide what all uniform names are multiplied with.
+    """
+    by, offsets = divisor.const, b.lane_offsets(value)
+    if by is None or by <= 0 or offsets is None or not any(offsets):
+        return None
+    terms = b.uniform_part(value).terms
+    first = terms.get((), 0)
+    if any(c % by for key, c in terms.items() if key):
+        return None
+    if rest:
+        return b.pattern([(first + o) % by for o in offsets])
+    outside = Poly({key: c // by for key, c in terms.items() if key and c // by})
+    return outside + b.pattern([(first + o) // by for o in offsets])
+
+
+class Spread:
+    """Loads of whole registers that hold what each lane reads, and the shuffle that takes it.
+
+    Attributes:
+        starts: the first element of each load, one or two, relative to lane 0's uniform part.
+        width: how many elements each has, a power of two.
+        places: for each lane, its element among those of the loads side by side.
+    """
+
+    def __init__(self, offsets: Sequence[int]) -> None:
+        """Of lanes at these offsets; loads stay between the least and the greatest."""
+        low, high = min(offsets), max(offsets)
+        span = high - low + 1
+        self.width = min(1 << (span.bit_length() - 1), len(offsets))
+        self.starts = [low] if span == self.width else [low, high - self.width + 1]
+        self.fits = span <= 2 * self.width
+        self.places = [
+            o - low if o - low < self.width else self.width + o - self.starts[-1] for o in offsets
+        ]
+
+    def loaded(
+        self, b: Builder, element: str, load: Callable[[int, Val | None], str], mask: Val | None
+    ) -> str:
+        """What the lanes read; `load` gives the elements from a start on, where a mask is on."""
+        parts = [load(s, self._mask(b, n, mask)) for n, s in enumerate(self.starts)]
+        vec = f"<{self.width} x {element}>"
+        order = ", ".join(f"i32 {p}" for p in self.places)
+        second = parts[1] if len(parts) > 1 else "poison"
+        return b.op(f"shufflevector {vec} {parts[0]}, {vec} {second}, <{b.lanes} x i32> <{order}>")
+
+    def _mask(self, b: Builder, part: int, mask: Val | None) -> Val | None:
+        """Which elements of a load some lane reads that is on."""
+        if mask is None:
+            return None
+        vec, bits = b.vector("i1"), b.splat(mask).text
+        readers = [
+            [lane for lane, p in enumerate(self.places) if p == part * self.width + e]
+            for e in range(self.width)
+        ]
+        found = ""
+        for turn in range(max(map(len, readers))):
+            order = (r[turn] if turn < len(r) else b.lanes for r in readers)
+            text = ", ".join(f"i32 {lane}" for lane in order)
+            one = b.op(
+                f"shufflevector {vec} {bits}, {vec} zeroinitializer, <{self.width} x i32> <{text}>"
+            )
+            found = b.op(f"or <{self.width} x i1> {found}, {one}") if found else one
+        return Val(found, bool_, True)
+
+
+def pattern_name(values: Sequence[int]) -> str:
+    """The name of what has these values in the lanes: no SSA name, which begin with %."""
+    return f"{LANE}({', '.join(map(str, values))})"
+
+
+def linear(values: Sequence[int]) -> Poly | None:
+    """A pattern that grows by a constant, as a multiple of the lane number."""
+    step = values[1] - values[0] if len(values) > 1 else 0
+    if any(v != values[0] + step * i for i, v in enumerate(values)):
+        return None
+    return number(values[0]) + symbol(LANE) * number(step)
