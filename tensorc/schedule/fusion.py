@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Binary, BinaryOp, Buffer, Compare, CompareOp, Expr, Load, Var, is_const
+from tensorc.ir.facts import facts, nests
 from tensorc.ir.printer import show
 from tensorc.ir.sets import prove
 from tensorc.ir.stmt import (
@@ -24,6 +25,7 @@ from tensorc.ir.walk import loads, substitute, walk, written_buffers
 from tensorc.schedule.legality import Violation, refuse, refuse_checks, reordered_pair
 from tensorc.schedule.loops import need_serial
 from tensorc.schedule.tree import (
+    Site,
     around,
     equal,
     fresh_name,
@@ -180,7 +182,7 @@ def fuse_with(program: Program, first: For, second: For, strict: bool = False) -
           C[j] = B[j] + 1.0
 
     The loop is `first`, its place that of `first`; statements between the two come after it, or
-    before it where only that is legal.
+    before it where only that is legal, or those before it that touch what the second loop does.
 
     Legal where every dependent pair of iterations keeps its order.
 
@@ -216,7 +218,9 @@ def fuse_with(program: Program, first: For, second: For, strict: bool = False) -
     fused = replace(first, body=block([first.body, moved]))
     whole = Block(found.stmts[found.first : found.second + 1])
     violation: Violation | None = None
-    for stmts in ((fused, *between), (*between, fused)) if between else ((fused,),):
+    for early in _early(between, second):
+        late = [x for x in between if x not in early]
+        stmts = (*early, fused, *late)
         broken = _reordered(whole, stmts, fused, first, second, given, strict)
         if broken is None:
             return found.rebuilt(program, stmts)
@@ -225,6 +229,19 @@ def fuse_with(program: Program, first: For, second: For, strict: bool = False) -
     raise refuse(
         step, violation, whole, f"{first.var.name} must end before {second.var.name} begins"
     )
+
+
+def _early(between: Sequence[Stmt], second: For) -> list[Sequence[Stmt]]:
+    """Which statements could come before the loop: none, all, those that touch what `second` does.
+
+    The last are what sets a sum to zero, for instance; what takes the first loop's comes after.
+    """
+    if not between:
+        return [()]
+    own = facts(second)
+    near = [x for x in between if any(facts(nest).meets(own) for nest in nests(x))]
+    found: list[Sequence[Stmt]] = [(), between]
+    return [*found, near] if 0 < len(near) < len(between) else found
 
 
 def _reordered(
@@ -237,11 +254,15 @@ def _reordered(
     strict: bool,
 ) -> Violation | None:
     """What forbids `stmts`, among which is the fused loop, in place of `whole`."""
-    after = sites(Block(tuple(stmts)))
-    heads = [s for s in after if s.loops[:1] == (fused,)]
-    others = [s for s in after if s.loops[:1] != (fused,)]
+    made: dict[int, list[Site]] = {}
+    rest = sites(Block(tuple(stmts)))
+    for stmt in stmts:
+        count = len(sites(stmt))
+        made[id(stmt)], rest = rest[:count], rest[count:]
+    heads = made[id(fused)]
     count = len(sites(first))
-    order = [*heads[:count], *others, *heads[count:]]
+    between = [x for stmt in whole.stmts[1:-1] for x in made[id(stmt)]]
+    order = [*heads[:count], *between, *heads[count:]]
     maps: list[Mapping[Var, Expr]] = [
         {second.var: first.var} if s.loops[:1] == (second,) else {} for s in sites(whole)
     ]

@@ -255,6 +255,32 @@ def test_fuse_with_moves_what_stands_between_to_the_side_where_that_is_legal() -
     assert_same_results(plain, s.program)
 
 
+def test_fuse_with_parts_what_stands_between_where_some_must_come_first() -> None:
+    plain = parse(
+        """program m(A: in float32[5], B: inout float32[1], C: out float32[1], D: out float32[1]):
+  for i in range(5):
+    B[0] += A[i]
+  C[0] = B[0] * 2.0
+  D[0] = 0.0
+  for j in range(5):
+    D[0] += A[j] * A[j]
+"""
+    )
+    s = Schedule(plain)
+    s.fuse_with(s["B"].loop("i"), s["D"].loop("j"))
+    assert_text(
+        s,
+        """
+        D[0] = 0.0
+        for i in range(5):
+          B[0] += A[i]
+          D[0] += A[i] * A[i]
+        C[0] = B[0] * 2.0
+        """,
+    )
+    assert_same_results(plain, s.program)
+
+
 def test_fuse_with_reaches_into_allocations() -> None:
     plain = parse(
         """program main(A: in float32[5], C: out float32[5], D: out float32[5]):
