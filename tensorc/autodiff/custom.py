@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensorc.autodiff.grad import vjp
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Load, const_int, shorten
-from tensorc.te.axis import IterVar
+from tensorc.ir.expr import const_int, shorten
 from tensorc.te.graph import graph_of
 from tensorc.te.rebuild import rebuilt
-from tensorc.te.rule import Rule
-from tensorc.te.scan import Scan
+from tensorc.te.rule import Rule, stated
 from tensorc.te.tensor import Compute, Tensor
 
 if TYPE_CHECKING:
@@ -40,16 +38,16 @@ def custom_vjp(function: Function, rule: Callable[..., Any]) -> Function:
 
     def call(*arguments: Tensor) -> Any:
         results, several = _called(name, function, arguments)
-        stated: list[Rule] = []
+        made: list[Rule] = []
 
         def pull(cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
-            outputs = stated[0].outputs
+            outputs = made[0].outputs
             g, y = (cotangents, outputs) if several else (cotangents[0], outputs[0])
             answer = rule(g, y, *arguments)
             return list(answer) if isinstance(answer, tuple | list) else [answer]
 
-        stated.append(Rule(name, arguments, pull))
-        outputs = _under(stated[0], results)
+        made.append(Rule(name, arguments, pull))
+        outputs = stated(made[0], results)
         return outputs if several else outputs[0]
 
     return call
@@ -82,7 +80,7 @@ def checkpoint(function: Function) -> Function:
             found = iter(vjp([y for y, _ in pairs], floats, [g for _, g in pairs]))
             return [next(found) if t.dtype.is_float else None for t in boundary]
 
-        outputs = _under(Rule(name, boundary, pull, transparent=True), results)
+        outputs = stated(Rule(name, boundary, pull, transparent=True), results)
         return outputs if several else outputs[0]
 
     return call
@@ -117,24 +115,6 @@ def _boundary(results: Sequence[Tensor], arguments: Sequence[Tensor]) -> tuple[T
         if any(t in inside and t not in boundary for t in made):
             boundary.update((t, None) for t in op.inputs if t not in inside)
     return tuple(boundary)
-
-
-def _under(rule: Rule, results: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The results as definitions that carry `rule`."""
-    outputs = []
-    for tensor in results:
-        op = tensor.op
-        plain = isinstance(op, Compute) and not isinstance(op, Scan) and len(op.bodies) == 1
-        if plain and isinstance(op, Compute) and op.rule is None:
-            made = Compute(op.axes, op.bodies, op.loc, rule=rule)
-        else:
-            axes = tuple(IterVar(f"i{d}", extent=n) for d, n in enumerate(tensor.shape))
-            made = Compute(axes, (Load(tensor, axes),), op.loc, rule=rule)
-            plain = False
-        given = plain and tensor.given_name
-        outputs.append(Tensor(tensor.name, tensor.shape, tensor.dtype, op=made, given_name=given))
-    object.__setattr__(rule, "outputs", tuple(outputs))  # They name the rule that holds them.
-    return rule.outputs
 
 
 @dataclass(frozen=True, slots=True)

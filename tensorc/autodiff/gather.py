@@ -10,6 +10,7 @@ inside, and `dA` picks from them (`layout`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from tensorc.autodiff.access import Inverse, Kind, invert
@@ -19,7 +20,20 @@ from tensorc.autodiff.intern import Interner
 from tensorc.autodiff.layout import by_remainder, remainders
 from tensorc.autodiff.sweep import Guard, Term, guarded
 from tensorc.dtypes import accumulator
-from tensorc.ir.expr import Binary, BinaryOp, Const, Dim, Expr, Load, Reduce, Var, all_of, cast
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Const,
+    Dim,
+    Expr,
+    Load,
+    Reduce,
+    Unary,
+    UnaryOp,
+    Var,
+    all_of,
+    cast,
+)
 from tensorc.ir.printer import show
 from tensorc.ir.sets import prove
 from tensorc.ir.walk import free_vars, loads, rewrite, walk
@@ -152,7 +166,38 @@ def _summed(
     test = all_of([c for c in plain if all(c is not o for o in outer)])
     for cond in searched:
         test = lazy_and(test, cond)
-    return _under(outer, reduce_sum(forms.intern(value), summed, where=test))
+    # Where a condition limits the sum, it may be what keeps the factor's reads in bounds.
+    factor, rest = _factored(value, set(summed)) if test is None else (None, value)
+    total = reduce_sum(forms.intern(rest), summed, where=test)
+    return _under(outer, total if factor is None else mul(factor, total))
+
+
+def _factored(value: Expr, axes: set[IterVar]) -> tuple[Expr | None, Expr]:
+    """A factor of `value` that is read from a tensor and is one number over `axes`, and the rest.
+
+    What is left of a sum may then be the sum of another gradient. Shorter types keep all inside,
+    where it counts in full length.
+    """
+    if accumulator(value.dtype) != value.dtype:
+        return None, value
+    outside: list[Expr] = []
+    inside: list[Expr] = []
+    for part in _factors(value):
+        (inside if not _variables(part).isdisjoint(axes) else outside).append(part)
+    if not inside or not any(reads(part) for part in outside):
+        return None, value
+    return reduce(mul, outside), reduce(mul, inside)
+
+
+def _factors(value: Expr) -> list[Expr]:
+    """What a float product is made of, a sign as -1."""
+    match value:
+        case Binary(BinaryOp.MUL, a, b):
+            return [*_factors(a), *_factors(b)]
+        case Unary(UnaryOp.NEG, a):
+            return [Const(-1.0, value.dtype), *_factors(a)]
+        case _:
+            return [value]
 
 
 def _needed(conds: list[Expr], ranges: Sequence[IterVar]) -> list[Expr]:

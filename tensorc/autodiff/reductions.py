@@ -16,13 +16,14 @@ no gradient. The tangent of y is the sum of those of v with the same factors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Literal, TypeAlias
 
 from tensorc.autodiff.arith import div, where, zero
 from tensorc.autodiff.flatten import fresh_reduce_axes
 from tensorc.autodiff.sweep import Guard, Term, guarded
-from tensorc.dtypes import int64
-from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Load, Reduce
+from tensorc.dtypes import accumulator, int64
+from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Load, Reduce, const_int
 from tensorc.ir.printer import builtin_name
 from tensorc.ir.reducers import builtin
 from tensorc.ir.walk import substitute
@@ -32,6 +33,7 @@ from tensorc.te.tensor import Compute, Tensor, define
 Find: TypeAlias = Callable[[Compute, int], Tensor | None]
 Ties: TypeAlias = Literal["first", "split", "all"]
 TIES = ("first", "split", "all")
+MOST = 2**24  # Float32 counts exactly up to here.
 
 
 def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find, ties: Ties) -> tuple[Expr, Term]:
@@ -48,7 +50,7 @@ def reduced(tensor: Tensor, body: Reduce, g: Expr, find: Find, ties: Ties) -> tu
     v = body.values[body.index]
     chosen, count = _chosen(tensor, body, find, ties)
     if count is not None:
-        g = div(g, count.astype(g.dtype))
+        g = _share(tensor, div(g, count.astype(g.dtype)))
     return v, Term(guards if chosen is None else (*guards, (chosen, True)), g)
 
 
@@ -103,9 +105,21 @@ def _first(body: Reduce, place: Expr, name: str) -> Reduce:
     return Reduce(reducer, body.axes, values, body.where, 1, loc=body.loc)
 
 
+def _share(tensor: Tensor, value: Expr) -> Expr:
+    """`value`, computed once for each element of `tensor`, not at each point that it came from."""
+    axes = _axes_like(tensor)
+    body = substitute(value, dict(zip(tensor.axes, axes, strict=True)))
+    made = define(axes, (body,), default_name=f"{tensor.name}.share")[0]
+    return Load(made, tensor.axes)
+
+
 def _count(tensor: Tensor, body: Reduce, cond: Expr, label: str) -> Tensor:
-    """How many points of the reduction satisfy `cond`."""
-    return _fold(tensor, body, "sum", where(cond, Const(1, int64), Const(0, int64)), label)
+    """How many points of the reduction satisfy `cond`: a float where that is exact, for lanes."""
+    points = prod(const_int(a.extent) or MOST for a in body.axes if isinstance(a, IterVar))
+    to = tensor.dtype if tensor.dtype.is_float else int64
+    if accumulator(to) != to or points >= MOST:
+        to = int64
+    return _fold(tensor, body, "sum", where(cond, Const(1, to), Const(0, to)), label)
 
 
 def _fold(tensor: Tensor, body: Reduce, name: str, value: Expr, label: str) -> Tensor:
@@ -114,8 +128,12 @@ def _fold(tensor: Tensor, body: Reduce, name: str, value: Expr, label: str) -> T
     return _like(tensor, fold, label)
 
 
+def _axes_like(tensor: Tensor) -> tuple[IterVar, ...]:
+    return tuple(IterVar(a.name, int64, a.start, a.extent) for a in tensor.axes)
+
+
 def _like(tensor: Tensor, body: Reduce, label: str) -> Tensor:
-    axes = tuple(IterVar(a.name, int64, a.start, a.extent) for a in tensor.axes)
+    axes = _axes_like(tensor)
     renamed = substitute(body, dict(zip(tensor.axes, axes, strict=True)))
     name = f"{tensor.name}.{label}"
     return define(axes, (fresh_reduce_axes(renamed),), default_name=name)[0]

@@ -6,13 +6,15 @@ them. float16 and bfloat16 are normalized in float32.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import accumulator, float32
 from tensorc.errors import ShapeError
 from tensorc.ir.expr import Expr, as_expr, call, cast
-from tensorc.ops.axes import normalize_axes, normalize_axis, show_shape
-from tensorc.ops.reduce import AxisLike, mean, var
+from tensorc.ops.axes import normalize_axes, normalize_axis, show_shape, spatial_axes
+from tensorc.ops.reduce import AxisLike, mean, moments
+from tensorc.ops.shape import squeeze
 from tensorc.te.axis import IterVar
 from tensorc.te.tensor import Tensor, define, elementwise, same_size
 
@@ -36,15 +38,9 @@ def layer_norm(
     """
     wide = _wide(x)
     dims = normalize_axes(axis, x.ndim)
-    centre = mean(wide, dims, keepdims=True)
-    spread = var(wide, dims, keepdims=True)
-    near = elementwise(
-        lambda v, m, s: (as_expr(v) - m) * call("rsqrt", as_expr(s) + eps),
-        wide,
-        centre,
-        spread,
-        name="normalized",
-    )
+    centre, spread = moments(wide, dims, keepdims=True)
+    scale = elementwise(lambda s: call("rsqrt", as_expr(s) + eps), spread, name="scale")
+    near = elementwise(lambda v, m, s: (as_expr(v) - m) * s, wide, centre, scale, name="normalized")
     return _scaled("layer_norm", near, x, weight, bias, dims)
 
 
@@ -62,9 +58,8 @@ def rms_norm(
     wide = _wide(x)
     dims = normalize_axes(axis, x.ndim)
     square = mean(elementwise(lambda v: as_expr(v) * v, wide, name="square"), dims, keepdims=True)
-    near = elementwise(
-        lambda v, s: as_expr(v) * call("rsqrt", as_expr(s) + eps), wide, square, name="normalized"
-    )
+    scale = elementwise(lambda s: call("rsqrt", as_expr(s) + eps), square, name="scale")
+    near = elementwise(lambda v, s: as_expr(v) * s, wide, scale, name="normalized")
     return _scaled("rms_norm", near, x, weight, None, dims)
 
 
@@ -98,12 +93,17 @@ def batch_norm(
     for name, tensor in (("mean", mean), ("var", var)):
         _check_sizes("batch_norm", name, tensor, x, (d,))
     wide = _wide(x)
-    axes = tuple(IterVar(f"i{k}", extent=n) for k, n in enumerate(wide.shape))
-    at = (axes[d],)
     to = wide.dtype
-    body = (wide[axes] - cast(mean[at], to)) * call("rsqrt", cast(var[at], to) + eps)
+    (channel,) = spatial_axes(mean.shape)
+    gain = call("rsqrt", cast(var[channel], to) + eps)
+    if weight is not None:  # One factor for each channel.
+        _check_sizes("batch_norm", "weight", weight, x, (d,))
+        gain = gain * cast(weight[channel], to)
+    scale = define((channel,), (gain,), default_name="scale")[0]
+    axes = spatial_axes(wide.shape)
+    body = (wide[axes] - cast(mean[axes[d]], to)) * scale[axes[d]]
     near = define(axes, (body,), default_name="normalized")[0]
-    return _scaled("batch_norm", near, x, weight, bias, (d,))
+    return _scaled("batch_norm", near, x, None, bias, (d,))
 
 
 def batch_moments(x: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,8 @@ def batch_moments(x: Tensor, axis: int = 1) -> tuple[Tensor, Tensor]:
     d = normalize_axis(axis, x.ndim)
     others = tuple(k for k in range(x.ndim) if k != d)
     wide = _wide(x)
-    return mean(wide, others), var(wide, others)
+    centre, spread = moments(wide, others)
+    return replace(squeeze(centre, others), name="mean"), spread
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from tensorc.dtypes import DType, accumulator, as_dtype, bool_, float32, int32, int64, uint64
 from tensorc.ir.expr import Const, Expr, Reduce, call, cast, maximum
 from tensorc.ir.reducers import builtin
-from tensorc.ops.axes import normalize_axes
+from tensorc.ops.axes import normalize_axes, spatial_axes
 from tensorc.te import reduce as te
-from tensorc.te.axis import IterVar
+from tensorc.te.axis import ZERO, IterVar
+from tensorc.te.rule import Rule, stated
 from tensorc.te.tensor import Tensor, define, elementwise
 
 if TYPE_CHECKING:
@@ -159,6 +160,16 @@ def _arg(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
 
 def var(x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """The mean square distance to the mean, over `count - ddof`; integers give float32."""
+    return moments(x, axis, ddof, keepdims)[1]
+
+
+def moments(
+    x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The mean, with the dimensions `axis` kept, and the variance from it.
+
+    The mean is of the type that sums of `x` have; the variance is as for `var`.
+    """
     to = x.dtype if x.dtype.is_float else float32
     wide = accumulator(to)
     values = elementwise(lambda e: cast(e, wide), x, name="wide") if x.dtype != wide else x
@@ -169,7 +180,18 @@ def var(x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False)
     def fold(e: Expr, axes: Sequence[IterVar]) -> Expr:
         return cast(te.sum(e * e, axes) / size, to)
 
-    return _reduced(off, axis, keepdims, fold, lambda e: cast(e * e / size, to), "var")
+    plain = _reduced(off, axis, keepdims, fold, lambda e: cast(e * e / size, to), "var")
+
+    def pull(cotangents: tuple[Tensor, ...]) -> list[Tensor]:
+        # Through the mean comes the sum of all distances from it, which is 0.
+        chosen, axes = normalize_axes(axis, x.ndim), spatial_axes(x.shape)
+        place = [ZERO if d in chosen else a for d, a in enumerate(axes)]
+        given = place if keepdims else [p for d, p in enumerate(place) if d not in chosen]
+        g = cast(cotangents[0][tuple(given)], wide)
+        body = 2.0 * (g / size) * (values[axes] - centre[tuple(place)])
+        return list(define(axes, (body,), default_name="d.off"))
+
+    return centre, stated(Rule("var", (values,), pull, transparent=True), (plain,))[0]
 
 
 def std(x: Tensor, axis: AxisLike = None, ddof: int = 0, keepdims: bool = False) -> Tensor:

@@ -51,6 +51,19 @@ def test_an_operation_has_the_gradient_of_its_values(name: str) -> None:
     check_grad(OPS[name](a, b), [a, b], feeds)
 
 
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_the_gradient_of_a_variance_sees_no_mean_and_has_a_gradient(keepdims: bool) -> None:
+    a, s = placeholder((3, 4), float64, name="a"), placeholder((3, 1), float64, name="s")
+    y = ops.var(a, axis=1, ddof=1, keepdims=keepdims)
+    seed = s if keepdims else ops.squeeze(s, 1)
+    by_a = grad(y, a, seed)
+    assert line(by_a).endswith(" * (a[i0, i1] - mean[i0, 0])")
+    rng = np.random.default_rng(0)
+    feeds = {a: rng.uniform(0.5, 2.0, (3, 4)), s: rng.uniform(0.5, 2.0, (3, 1))}
+    check_grad(y, a, feeds)
+    check_grad(by_a, [a, s], feeds)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_operations_on_symbolic_sizes_have_gradients(rows: int) -> None:
     n = dim("n")

@@ -248,8 +248,20 @@ def test_a_maximum_shares_its_cotangent_among_ties() -> None:
     y = compute((4,), lambda i: te.max(a[i, k], k), name="M")
     assert lines(grad(y, [a], cotangent(y))) == [
         "M[i] = max(A[i, k], axis=k)",
-        "M.ties[i] = sum(where(A[i, k] == M[i], 1, 0), axis=k)",
-        "d.A[i, k] = where(A[i, k] == M[i], dM[i] / float32(M.ties[i]), 0.0)",
+        "M.ties[i] = sum(where(A[i, k] == M[i], 1.0, 0.0), axis=k)",
+        "M.share[i] = dM[i] / M.ties[i]",
+        "d.A[i, k] = where(A[i, k] == M[i], M.share[i], 0.0)",
+    ]
+
+
+def test_what_one_factor_multiplies_is_summed_without_it() -> None:
+    x, w, k = placeholder((4, 3), name="x"), placeholder(3, name="w"), reduce_axis(4, "k")
+    m = placeholder(3, name="m")
+    y = compute((4, 3), lambda i, j: (x[i, j] - m[j]) * w[j], name="Y")
+    assert lines(grad(y, [m], cotangent(y))) == ["d.m[j] = -(w[j] * sum(dY[i, j], axis=i))"]
+    part = compute((3,), lambda j: te.sum(m[j] * x[k, j], k, where=k < 3), name="P")
+    assert lines(grad(part, [m], cotangent(part))) == [
+        "d.m[j] = sum(dP[j] * x[k, j], axis=k, where=k < 3)"
     ]
 
 
