@@ -117,6 +117,46 @@ def test_nests_over_the_same_rows_become_one() -> None:
     assert "exp: float32[1, 100] local" in str(s)
 
 
+@pytest.mark.parametrize("last", [True, False], ids=["columns", "rows"])
+def test_sums_that_read_one_large_array_are_one_pass_over_it(last: bool) -> None:
+    x, y = (tc.placeholder((40, 48, 64), name=name) for name in "xy")
+    axes = (0, 1) if last else (0, 2)
+    one, two = tc.ops.sum(x * y, axis=axes), tc.ops.sum(y, axis=axes)
+    square = tc.ops.sum(x * x, axis=axes)
+    s = auto_schedule(build([one, two, square]), AVX2)
+    assert len(top_nests(s)) == 1
+    inputs = {p.buffer for p in s.plain.params[:2]}
+    updates = [z for z in sites(s.program.body) if not inputs.isdisjoint(facts(z.leaf).read)]
+    around = {tuple(w.var for w in z.loops if w.kind is ForKind.SERIAL) for z in updates}
+    assert (len(updates), len(around)) == (3, 1)
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 10, (40, 48, 64)).astype(np.float32) for _ in range(2))
+    expected = [(a * b).sum(axes), b.sum(axes), (a * a).sum(axes)]  # Exact, in any order.
+    for found, exact in zip(tc.compile(s, target="cpu")(a, b), expected, strict=True):
+        np.testing.assert_array_equal(found, exact)
+
+
+def test_sums_over_different_loops_stay_apart() -> None:
+    x = tc.placeholder((40, 48, 64), name="x")
+    s = auto_schedule(build([tc.ops.sum(x, axis=(0, 1)), tc.ops.sum(x, axis=(0, 2))]), AVX2)
+    assert len(top_nests(s)) == 2
+
+
+@pytest.mark.parametrize(("width", "registers"), [(56, 7), (64, 4), (40, 5), (88, 4)])
+def test_partial_results_leave_no_rest_of_a_row(width: int, registers: int) -> None:
+    x = tc.placeholder((3, 16, width), name="x")
+    s = auto_schedule(build([tc.ops.sum(x, axis=(1, 2))]), AVX2)
+    (partials,) = (b for n in nests(s.program.body) for b in facts(n).written if b.name == "sum.rf")
+    assert const_int(partials.shape[0]) == registers * 8
+    assert_same_results(s.plain, s.program)
+
+
+def test_a_quotient_that_several_windows_read_is_stored() -> None:
+    x, g = tc.placeholder((1, 1, 8, 8), name="x"), tc.placeholder((1, 1, 4, 4), name="g")
+    s = auto_schedule(build([tc.grad(tc.ops.max_pool2d(x, 2), x, g)]), AVX2)
+    assert "max_pool2d.share" in s.stages
+
+
 def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:
     x = tc.placeholder((64, 256), name="x")
     s = auto_schedule(build([tc.ops.sum(x, axis=1)]), AVX2)

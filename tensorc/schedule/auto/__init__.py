@@ -41,6 +41,7 @@ from tensorc.schedule.auto.steps import (
     run_on_threads,
     vectors,
 )
+from tensorc.schedule.auto.sums import join_sums
 from tensorc.schedule.auto.updates import block_updates
 from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import Site, stage_sites
@@ -63,6 +64,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)
     for stage in s.stages:
         attempt(s, partial(_in_lanes, s, stage, target))
+    join_sums(s)
     run_on_threads(s)
     return s
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import (
     Binary,
+    BinaryOp,
     Call,
     Cast,
     Compare,
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 PARALLEL_WORK = 256 * 1024  # Work below which a nest stays on one thread: some 10 us.
 MEMORY_WORK = 8  # What an element costs that is loaded and stored, beside its arithmetic.
+DIVISION = 4  # What a division costs.
 MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
+SHARED_BYTES = 256 * 1024  # An array larger than this is worth reading once for two nests.
 FAR_BYTES = 32 * 1024 * 1024  # A result beyond this has left the caches before anyone reads it.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
 CHEAP_CALLS = (
@@ -72,6 +75,8 @@ def cost_of(value: Expr) -> int:
                 total += 20
             case Where():
                 total += 1
+            case Binary(BinaryOp.DIV, _, by) if not isinstance(by, Const) and node.dtype.is_float:
+                total += DIVISION
             case Unary() | Binary() | Compare() | Cast() | Call() | Select():
                 total += 0 if node.dtype.is_int else 1
             case _:
@@ -184,7 +189,12 @@ def _speed(mr: int, nv: int) -> float:
 
 def bytes_of(buffer: Buffer) -> int:
     """The size of a buffer in bytes."""
-    return prod(const_int(n) or SYMBOLIC for n in buffer.shape) * buffer.dtype.bytes
+    return elements_of(buffer) * buffer.dtype.bytes
+
+
+def elements_of(buffer: Buffer) -> int:
+    """The number of elements of a buffer."""
+    return prod(const_int(n) or SYMBOLIC for n in buffer.shape)
 
 
 def is_sum(site: Site) -> bool:

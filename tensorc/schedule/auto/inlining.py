@@ -9,7 +9,13 @@ from tensorc.ir.expr import Var
 from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.stmt import Allocate, Store
 from tensorc.ir.walk import walk, walk_stmts, written_buffers
-from tensorc.schedule.auto.cost import MAX_INLINE, cost_of, iterations
+from tensorc.schedule.auto.cost import (
+    MAX_INLINE,
+    MEMORY_WORK,
+    cost_of,
+    elements_of,
+    iterations,
+)
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.tree import sites
 
@@ -47,7 +53,14 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
         return True
     if cost > MAX_INLINE or max(_repeats(site, use) for site, use in uses) > 1:
         return False
+    if cost * max(_overlap(site, buffer) for site, _ in uses) > cost + MEMORY_WORK:
+        return False
     return len(uses) == 1 or cost * (len(uses) - 1) <= 2 * len(uses)
+
+
+def _overlap(site: Site, buffer: Buffer) -> float:
+    """How often one element is read on average, where all of them are: several windows may."""
+    return iterations(site.loops) / elements_of(buffer)
 
 
 def _repeats(site: Site, use: Load) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tensorc.target import Target
 
 VECTORS = 4  # Registers of partial results: their additions hide each other's latency.
+REGISTERS = (4, 7, 6, 5, 3, 2)  # Other numbers of them, the better ones first.
 COLUMN_VECTORS = 8  # The same where each register is a part of the result.
 ROW_BYTES = 16 * 1024  # The most of a row of results that stays in the nearest cache.
 ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
@@ -47,7 +48,7 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
         return
     if site.loops[-1] is not loop:
         return
-    wide = VECTORS * lanes if extent_of(loop) >= 2 * VECTORS * lanes else lanes
+    wide = lanes * _registers(site, loop, lanes)
     _outer, inner = s.split(Loop(s, stage, loop.var), wide)
     partials, fold = _factored(s, stage, inner)
     for part in _loops_of(s, partials, wide):
@@ -57,7 +58,7 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
         last, fold = _factored(s, stage, inner)
         for part in _loops_of(s, last, lanes):
             s.vectorize(part)
-        for part in _loops_of(s, last, wide // lanes):
+        for part in _loops_of(s, last, wide // lanes, folds=True):
             s.unroll(part)
     s.unroll(fold)
 
@@ -70,13 +71,22 @@ def _factored(s: Schedule, stage: str, loop: Loop) -> tuple[str, Loop]:
     return made, s.loops(stage)[-1] if s.loops(stage) else s.loop(stage, f"{name}.fold")
 
 
-def _loops_of(s: Schedule, stage: str, extent: int) -> list[Loop]:
-    """The loops around a stage's statements that have the given extent and index it."""
+def _registers(site: Site, loop: For, lanes: int) -> int:
+    """How many registers of partial results: as many as leave no rest of `loop`, if some do."""
+    assert isinstance(site.leaf, Accumulate)
+    extent = extent_of(loop)
+    steps = iterations(x for x in site.loops if not depends(site.leaf.indices, x.var))
+    fits = (n for n in REGISTERS if extent % (n * lanes) == 0 and steps >= 2 * n * lanes)
+    return next(fits, VECTORS if extent >= 2 * VECTORS * lanes else 1)
+
+
+def _loops_of(s: Schedule, stage: str, extent: int, *, folds: bool = False) -> list[Loop]:
+    """The loops around a stage's statements of the given extent that index it, or that fold."""
     found: dict[object, Loop] = {}
     for site in stage_sites(s.program, stage):
         for loop in site.loops:
             own = const_int(loop.extent) == extent
-            if own and (depends(site.leaf.indices, loop.var) or extent <= VECTORS):  # type: ignore[union-attr]
+            if own and (folds or depends(site.leaf.indices, loop.var)):  # type: ignore[union-attr]
                 found[loop.var] = Loop(s, stage, loop.var)
     return list(found.values())
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import Accumulate, Check, For, ForKind
-from tensorc.schedule.auto.cost import bytes_of, depends, extent_of
+from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of, depends, extent_of
 from tensorc.schedule.auto.reductions import reads_rows
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.schedule import Loop, Schedule
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from tensorc.ir.stmt import Stmt
     from tensorc.schedule.tree import Site
 
-SHARED_BYTES = 256 * 1024  # An array larger than this is worth reading once for two nests.
-ROW_LIMIT = 16 * 1024  # Elements of a row beyond which a temporary row leaves the nearest cache.
+ROW_LIMIT = 64 * 1024  # Elements of a row beyond which it leaves the second-level cache.
 
 
 def join_rows(s: Schedule, is_apart: Callable[[str], bool], blocks: Iterable[Var] = ()) -> None:
@@ -101,8 +100,7 @@ def _row_loop(nest: object) -> For | None:
     if not isinstance(last.leaf, Accumulate):
         wide = [x for x in spatial if const_int(x.extent) != 1]
         spatial = spatial[: spatial.index(wide[-1])] if wide else []
-    else:
-        spatial = [x for x in spatial if const_int(x.extent) != 1]
+    spatial = [x for x in spatial if const_int(x.extent) != 1]
     inner = 1
     for x in last.loops:
         if x not in spatial:

@@ -1,0 +1,87 @@
+"""Reductions that go through the same large array in the same way, in one pass over it.
+
+    for c:                                 for c:
+      S[c] = 0.0                             S[c] = 0.0
+      for i: S[c] += x[i, c]                 Q[c] = 0.0
+    for c:                     becomes       for i:
+      Q[c] = 0.0                               S[c] += x[i, c]
+      for i: Q[c] += x[i, c] * y[i, c]         Q[c] += x[i, c] * y[i, c]
+
+The gradients of a normalization are such sums. They are joined as they are scheduled, with their
+partial results in lanes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tensorc.errors import ScheduleError
+from tensorc.ir.facts import facts, nests
+from tensorc.ir.stmt import Accumulate, For, ForKind
+from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of
+from tensorc.schedule.auto.steps import attempt
+from tensorc.schedule.schedule import Loop
+from tensorc.schedule.tree import find_loop, sites
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.ir.expr import Buffer, Var
+    from tensorc.ir.stmt import Stmt
+    from tensorc.schedule.schedule import Schedule
+
+
+def join_sums(s: Schedule) -> None:
+    """Run each reduction in the loops of one before that reads the same large array.
+
+    Inside of loops over rows too, whose nests were joined before.
+    """
+    _join(s, list(nests(s.program.body)))
+    for nest in list(nests(s.program.body)):
+        if isinstance(nest, For) and nest.kind is ForKind.SERIAL:
+            _join(s, list(nests(nest.body)))
+
+
+def _join(s: Schedule, together: Sequence[Stmt]) -> None:
+    heads: list[Var] = []
+    for nest in together:
+        if not isinstance(nest, For) or not _is_sum(nest):
+            continue
+        if not any(attempt(s, partial(_together, s, head, nest.var)) for head in heads):
+            heads.append(nest.var)
+
+
+def _is_sum(nest: For) -> bool:
+    return any(isinstance(x.leaf, Accumulate) for x in sites(nest))
+
+
+def _together(s: Schedule, first: Var, second: Var) -> None:
+    """Make all loops of `second` those of `first`.
+
+    Raises:
+        ScheduleError: they read no large array both, have not the same loops, or a step is refused.
+    """
+    one, two = (find_loop(s.program, x) for x in (first, second))
+    assert one is not None, "what was joined before stands in the program"
+    assert two is not None, "what is joined stands in the program"
+    shared = max(facts(one).read & facts(two).read, key=bytes_of, default=None)
+    if shared is None or bytes_of(shared) < SHARED_BYTES:
+        raise ScheduleError(f"{first.name} and {second.name} read no large array both")
+    mine, others = _loops_over(one, shared), _loops_over(two, shared)
+    if len(mine) != len(others):
+        raise ScheduleError(f"{first.name} and {second.name} have not the same loops inside")
+    for a, b in zip(mine, others, strict=True):
+        s.fuse_with(*(Loop(s, facts(x).written[-1].name, x.var) for x in (a, b)))
+
+
+def _loops_over(nest: For, buffer: Buffer) -> list[For]:
+    """The plain loops around all that reads `buffer`, from the outermost on."""
+    found: list[For] = []
+    inside: list[For] = [nest]
+    while len(inside) == 1 and inside[0].kind is ForKind.SERIAL:
+        found += inside
+        inside = [
+            x for x in nests(found[-1].body) if isinstance(x, For) and buffer in facts(x).read
+        ]
+    return found
