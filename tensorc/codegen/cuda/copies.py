@@ -13,8 +13,10 @@ were committed after the one that is needed:
       commit                          also where nothing was copied: groups count iterations
       compute(i)
 
-How many iterations a copy is ahead of its use is asked of `ir.sets`, as for barriers. Where a copy
-does not have the form, or the architecture has no such instruction, it is an ordinary one.
+A copy that pads with zeros, `where(inside, A[...], 0.0)`, is issued too, for as many bytes from
+memory as are inside: all or none. How many iterations a copy is ahead of its use is asked of
+`ir.sets`, as for barriers. Where a copy does not have the form, or the architecture has no such
+instruction, it is an ordinary one.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda.barriers import Barrier, Spot, Touch, Tree, meets
+from tensorc.codegen.cuda.guards import of_first_lane, padded
 from tensorc.codegen.cuda.kernel import Branch, Kernel, Loop, Node, Phase
 from tensorc.codegen.cuda.vector import copy_bytes
-from tensorc.ir.expr import Load, const_int
+from tensorc.ir.expr import const_int
 from tensorc.ir.stmt import Block, For, ForKind, If, Stmt, Store
 from tensorc.ir.walk import walk_stmts
 
@@ -104,12 +107,17 @@ def _can_be(e: StmtEmitter, phase: Phase) -> bool:
             case For(_, _, _, body, kind):
                 vector = kind is ForKind.VECTORIZED
                 return not (vector and lanes) and collect(body, stmt if vector else lanes)
-            case If(_, body, None):
-                return collect(body, lanes)
-            case Store(buffer, _, Load(source, _)):
-                if buffer.scope != "shared" or source.scope != "global":
+            case If(cond, body, None):
+                whole = lanes is None or of_first_lane(cond, lanes) is not None
+                return collect(body, lanes if whole else None)
+            case Store(buffer, indices, value):
+                copy = padded(value)
+                if copy is None or buffer.scope != "shared" or copy[1].buffer.scope != "global":
                     return False
-                size = copy_bytes(e, stmt, lanes)
+                inside, load = copy
+                whole = lanes is None or inside is None or of_first_lane(inside, lanes) is not None
+                plain = Store(buffer, indices, load)
+                size = copy_bytes(e, plain, lanes if whole else None)
                 found.append(size)
                 return size in SIZES
             case _:

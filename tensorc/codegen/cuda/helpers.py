@@ -185,6 +185,14 @@ template <int n> {_F} void tf32_fragment(unsigned (&values)[n]) {{
                : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
                : "memory");
 }}""",
+    "cp_async16_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
+{_F} void cp_async16_or_zeros(void* to, const void* from, bool inside) {{
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
+                 "r"(inside ? 16 : 0)
+               : "memory");
+}}""",
     "cp_async8": f"""// Issue a copy of 8 bytes from global to shared memory.
 {_F} void cp_async8(void* to, const void* from) {{
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8;"
@@ -192,11 +200,27 @@ template <int n> {_F} void tf32_fragment(unsigned (&values)[n]) {{
                : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
                : "memory");
 }}""",
+    "cp_async8_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
+{_F} void cp_async8_or_zeros(void* to, const void* from, bool inside) {{
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
+                 "r"(inside ? 8 : 0)
+               : "memory");
+}}""",
     "cp_async4": f"""// Issue a copy of 4 bytes from global to shared memory.
 {_F} void cp_async4(void* to, const void* from) {{
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;"
                :
                : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
+               : "memory");
+}}""",
+    "cp_async4_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
+{_F} void cp_async4_or_zeros(void* to, const void* from, bool inside) {{
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
+                 "r"(inside ? 4 : 0)
                : "memory");
 }}""",
     "cp_async_commit": f"""// End a group of issued copies.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda import arith, vector
 from tensorc.codegen.cuda.expr import ExprEmitter
+from tensorc.codegen.cuda.guards import padded
 from tensorc.codegen.cuda.places import Place
 from tensorc.codegen.cuda.ranges import INT32, within
 from tensorc.codegen.cuda.types import ATOM, Text
@@ -46,11 +47,8 @@ class StmtEmitter(ExprEmitter):
                 self._for(stmt)
             case If():
                 self._if(stmt)
-            case Store(buffer, indices, Load(source, at)) if self.asynchronous:
-                with self.statement(*indices, *at):
-                    to, from_ = self.element(buffer, indices), self.element(source, at)
-                    size = buffer.dtype.bytes
-                    self.out.line(f"cp_async{size}(&{to.text}, &{from_.text});")
+            case Store() if self.asynchronous:
+                self._issue(stmt)
             case Store(buffer, indices, value):
                 with self.statement(*indices, value):
                     self.store(buffer, indices, self.value(value))
@@ -125,6 +123,19 @@ class StmtEmitter(ExprEmitter):
         """`buffer[indices] = value`."""
         target = self.element(buffer, indices).text
         self.out.line(f"{target} = {arith.to_memory(value, buffer.dtype)};")
+
+    def _issue(self, stmt: Store) -> None:
+        """An asynchronous copy of one element, or of zeros where it is padded."""
+        copy = padded(stmt.value)
+        assert copy is not None, "an asynchronous phase is of copies"
+        cond, load = copy
+        with self.statement(*stmt.indices, stmt.value):
+            to = self.element(stmt.buffer, stmt.indices)
+            source = self.element(load.buffer, load.indices)
+            args, call = f"&{to.text}, &{source.text}", f"cp_async{stmt.buffer.dtype.bytes}"
+            if cond is not None:
+                args, call = f"{args}, {self.condition(cond)}", f"{call}_or_zeros"
+            self.out.line(f"{call}({args});")
 
     def _accumulate(self, stmt: Accumulate) -> None:
         """One step of a reduction: `acc = fmaf(a, b, acc)`, `m = maximum(m, x)`, ..."""

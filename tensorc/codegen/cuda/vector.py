@@ -9,7 +9,8 @@
 
 A load whose element number grows by 1 from lane to lane, and whose first is a multiple of
 the width, reads several lanes at once, and a store likewise. Where that is not proved, or the body
-is more than plain statements, lanes are written out one by one.
+is more than plain statements, lanes are written out one by one. `guards` tells what a guard around
+them, or a padded value, means for the vector.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.cuda.guards import Guarded, guarded, of_all_lanes, of_first_lane
 from tensorc.codegen.cuda.ranges import is_multiple
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import (
@@ -31,7 +33,7 @@ from tensorc.ir.expr import (
     is_const,
 )
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, Block, For, If, Stmt, Store
+from tensorc.ir.stmt import Accumulate, Block, For, Stmt, Store
 from tensorc.ir.walk import free_vars, rewrite, substitute, walk
 
 if TYPE_CHECKING:
@@ -57,21 +59,53 @@ class _Access:
 def emit(e: StmtEmitter, loop: For) -> bool:
     """Write the vector loop where any of its accesses can be wide; else nothing, and False."""
     lanes = const_int(loop.extent)
-    body = loop.body
-    if isinstance(body, If) and body.orelse is None and loop.var not in set(free_vars(body.cond)):
-        inner = replace(loop, body=body.body)
-        if _stmts(e, inner) is None:
-            return False
-        with e.statement(body.cond):
-            test = e.condition(body.cond)
-        with e.region(), e.scope(), e.out.inside(f"if ({test})"):
-            return emit(e, inner)
+    guard = guarded(loop.body)
+    if guard is not None:
+        return _guarded(e, loop, guard)
     stmts = _stmts(e, loop)
     if lanes is None or stmts is None:
         return False
     for stmt in stmts:
         _statement(e, stmt, loop, lanes)
     return True
+
+
+def _guarded(e: StmtEmitter, loop: For, guard: Guarded) -> bool:
+    """Write the loop under a guard that is asked once, if what it guards can be wide."""
+    inner = replace(loop, body=guard.inside)
+    if not is_wide(e, inner):
+        return False
+    cond = of_first_lane(guard.cond, loop)
+    other = None if guard.outside is None else replace(loop, body=guard.outside)
+    if cond is not None and e.asynchronous and other is not None:
+        _filled(e, inner, cond)
+        return True
+    if cond is None:
+        cond, other = of_all_lanes(guard.cond, loop), loop
+        if cond is None or e.asynchronous:
+            return False
+    with e.statement(cond):
+        test = e.condition(cond)
+    with e.region(), e.scope(), e.out.inside(f"if ({test})"):
+        emit(e, inner)
+    if other is not None:
+        with e.region(), e.scope(), e.out.inside("else"):
+            if other is loop or not emit(e, other):
+                with e.looping(other):
+                    e.emit(other.body)
+    return True
+
+
+def is_wide(e: StmtEmitter, loop: For) -> bool:
+    """Whether `emit` writes the loop."""
+    guard = guarded(loop.body)
+    if guard is None:
+        return _stmts(e, loop) is not None
+    if not is_wide(e, replace(loop, body=guard.inside)):
+        return False
+    if of_first_lane(guard.cond, loop) is not None:
+        return True
+    return not e.asynchronous and of_all_lanes(guard.cond, loop) is not None
 
 
 def _stmts(e: StmtEmitter, loop: For) -> list[Store | Accumulate] | None:
@@ -152,17 +186,28 @@ def _statement(e: StmtEmitter, stmt: Store | Accumulate, loop: For, lanes: int) 
             _put(e, access, name, lanes)
 
 
-def _copied(e: StmtEmitter, stmt: Store, loop: For, lanes: int) -> bool:
-    """A plain copy between two places of memory, as wide as both allow."""
+def _copied(e: StmtEmitter, stmt: Store, loop: For, lanes: int, test: str | None = None) -> bool:
+    """A plain copy between two places of memory, as wide as both allow; zeros unless `test`."""
     found = _copy(e, stmt, loop, lanes)
     if found is None:
         return False
     target, source, width = found
-    call = "cp_async" if e.asynchronous else "copy"
+    call = f"{'cp_async' if e.asynchronous else 'copy'}{width * stmt.buffer.dtype.bytes}"
     for lane in range(0, lanes, width):
-        to, source_at = _address(e, target, lane), _address(e, source, lane)
-        e.out.line(f"{call}{width * stmt.buffer.dtype.bytes}({to}, {source_at});")
+        args = f"{_address(e, target, lane)}, {_address(e, source, lane)}"
+        filled = f"{call}({args})" if test is None else f"{call}_or_zeros({args}, {test})"
+        e.out.line(f"{filled};")
     return True
+
+
+def _filled(e: StmtEmitter, loop: For, cond: Expr) -> None:
+    """Asynchronous copies of whole vectors where `cond` holds, and of zeros where it does not."""
+    lanes = const_int(loop.extent) or 1
+    with e.statement(cond):
+        test = e.condition(cond)
+    for stmt in _stmts(e, loop) or ():
+        assert isinstance(stmt, Store), "an asynchronous phase is of copies"
+        _copied(e, stmt, loop, lanes, test)
 
 
 def _copy(
@@ -179,7 +224,10 @@ def _copy(
 
 
 def copy_bytes(e: StmtEmitter, stmt: Store, loop: For | None) -> int:
-    """How many bytes a plain copy moves at once, in the vector loop `loop` if there is one."""
+    """How many bytes a plain copy moves at once, in the vector loop `loop` if there is one.
+
+    The guards around it, and a value that is padded, are those of all lanes.
+    """
     size = stmt.buffer.dtype.bytes
     lanes = const_int(loop.extent) if loop is not None else None
     if loop is None or lanes is None or lanes < 2:
