@@ -15,7 +15,7 @@ from tensorc.codegen.llvm import (
     openmp_runtime,
 )
 from tensorc.codegen.llvm.alike import pattern
-from tensorc.codegen.llvm.jit import exported_functions
+from tensorc.codegen.llvm.jit import PLAIN, SCHEDULED, exported_functions
 from tensorc.ir.parser import parse
 from tensorc.ir.stmt import Block
 from tensorc.lower.memory import plan_memory
@@ -196,3 +196,40 @@ def test_threads_share_a_nest_of_another_part() -> None:
 
 def test_small_programs_are_one_part() -> None:
     assert len(emit(CHAIN.format(kind="range", factor="3.0")).parts()) == 1
+
+
+def mixed(count: int) -> str:
+    """So many nests of each kind: element-wise in lanes, a sum in lanes, and plain."""
+    kinds = (
+        ("  for i in range(8):", "    for j in vectorized(8):", "      A[i, j] = A[i, j] * {f}"),
+        ("  for i in range(8):", "    for j in vectorized(8):", "      B[j] += A[i, j] * {f}"),
+        ("  for i in range(8):", "    C[i] = C[i] * {f}"),
+    )
+    head = "program mixed(A: inout float32[8, 8], B: inout float32[8], C: inout float32[8]):"
+    lines = [line.format(f=f"{c + 2}.0") for c in range(count) for kind in kinds for line in kind]
+    return "\n".join((head, *lines))
+
+
+def test_loops_of_scheduled_nests_are_left_as_they_stand_but_for_steps_of_sums() -> None:
+    element_wise, summed, plain = emit(mixed(1)).nests
+    assert (element_wise.scheduled, summed.scheduled, plain.scheduled) == (True, True, False)
+    hints = [n.text.count(", !llvm.loop !0\n") for n in (element_wise, summed, plain)]
+    assert hints == [1, 0, 0]
+
+
+def test_scheduled_nests_and_others_are_not_in_one_part() -> None:
+    parts = emit(mixed(20)).parts()
+    kinds = [(f"{SCHEDULED} {{\n" in p, f"{PLAIN} {{\n" in p) for p in parts]
+    assert kinds[0] == (False, False)
+    assert sorted(set(kinds[1:])) == [(False, True), (True, False)]
+
+
+def test_what_is_simplified_by_itself_computes_the_same_bits() -> None:
+    a = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+    results = []
+    for cut in (False, True):
+        arrays = {"A": a.copy(), "B": a[0].copy(), "C": a[1].copy()}
+        code, _ = Kernel(parse(mixed(20)), cut=cut)(arrays)
+        assert code == 0
+        results.append(arrays)
+    assert all(np.array_equal(results[0][name], results[1][name]) for name in "ABC")

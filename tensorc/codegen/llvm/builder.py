@@ -24,6 +24,7 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.helpers: list[str] = []
         self.metadata: list[str] = []
+        self._shared: dict[str, str] = {}
 
     def declare(self, name: str, result: str, args: Sequence[str], linkage: str = "") -> str:
         """Declare a function once; gives its name."""
@@ -38,8 +39,9 @@ class Module:
 
     def meta_once(self, text: str) -> str:
         """The name of a metadata node with this text, which all its users share."""
-        found = next((m for m in self.metadata if m.endswith(f" = {text}")), None)
-        return found.split(" ")[0] if found is not None else self.meta(text)
+        if text not in self._shared:
+            self._shared[text] = self.meta(text)
+        return self._shared[text]
 
     def meta(self, text: str) -> str:
         """Add a metadata node; `{self}` in the text stands for its own name."""

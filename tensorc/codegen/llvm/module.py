@@ -66,18 +66,22 @@ class ModuleText:
     def parts(self) -> tuple[str, ...]:
         """Modules whose objects make the whole when linked: nests are hidden symbols of it.
 
-        The cut depends on the text alone. What is small stays in one part.
+        Those that were scheduled and others are compiled otherwise, so no part has both. The cut
+        depends on the text alone. What is small stays in one part.
         """
-        groups: list[list[Nest]] = [[]]
-        lines = 0
-        for nest in self.nests:
-            if lines > _PART_LINES:
-                groups.append([])
-                lines = 0
-            groups[-1].append(nest)
-            lines += nest.text.count("\n")
-        if len(groups) == 1:
+        if sum(n.text.count("\n") for n in self.nests[:-1]) <= _PART_LINES:
             return (self.whole(),)
+        groups: list[list[Nest]] = []
+        for scheduled in (True, False):
+            lines = _PART_LINES + 1
+            for nest in self.nests:
+                if nest.scheduled is not scheduled:
+                    continue
+                if lines > _PART_LINES:
+                    groups.append([])
+                    lines = 0
+                groups[-1].append(nest)
+                lines += nest.text.count("\n")
         declared = (n.declaration() for n in self.nests)
         parts = [(self.main, *declared)]
         parts += [tuple(n.definition("hidden") for n in group) for group in groups]

@@ -19,26 +19,34 @@ from tensorc.codegen.llvm.access import Place
 from tensorc.codegen.llvm.alike import pattern
 from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.claims import CLAIM, SHARING
+from tensorc.codegen.llvm.jit import PLAIN, SCHEDULED
 from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, Val, Value
 from tensorc.ir.expr import Buffer, Var
-from tensorc.ir.stmt import Allocate, For, Stmt
+from tensorc.ir.stmt import Allocate, For, ForKind, Stmt
+from tensorc.ir.walk import walk_stmts
 from tensorc.lower.memory import ALIGNMENT, WorkspaceLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-ATTRIBUTES = "attributes #0 = { noinline nounwind }"
+ATTRIBUTES = f"""\
+attributes {PLAIN} = {{ noinline nounwind }}
+attributes {SCHEDULED} = {{ noinline nounwind "scheduled" }}"""
 
 
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """The function of a nest: its name, the types of its arguments, and the text after the name."""
+    """The function of a nest: its name, the types of its arguments, and the text after the name.
+
+    `scheduled` says that its loops have vectors.
+    """
 
     name: str
     types: tuple[str, ...]
     text: str
+    scheduled: bool
 
     def definition(self, linkage: str) -> str:
         """The function."""
@@ -46,7 +54,7 @@ class Nest:
 
     def declaration(self) -> str:
         """What a module says that calls it, where it is of another."""
-        return f"declare hidden void @{self.name}({', '.join(self.types)}) #0"
+        return f"declare hidden void @{self.name}({', '.join(self.types)}) {PLAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,15 @@ class Nests:
         self.alike: dict[object, _Alike] = {}
         self._known: dict[str, Nest] = {}
 
-    def add(self, formals: Sequence[str], body: Sequence[str]) -> str:
+    def add(self, formals: Sequence[str], body: Sequence[str], scheduled: bool) -> str:
         """The name of the function of these arguments and lines: a new one, or one of before."""
-        text = "\n".join((f"({', '.join(formals)}) #0 {{", *body, "}", ""))
+        kind = SCHEDULED if scheduled else PLAIN
+        text = "\n".join((f"({', '.join(formals)}) {kind} {{", *body, "}", ""))
         nest = self._known.get(text)
         if nest is None:
             types = tuple(f.split(" ", 1)[0] for f in formals)
-            nest = self._known[text] = Nest(f"{self.name}.nest{len(self.found)}", types, text)
+            name = f"{self.name}.nest{len(self.found)}"
+            nest = self._known[text] = Nest(name, types, text, scheduled)
             self.found.append(nest)
         return nest.name
 
@@ -112,13 +122,14 @@ class BodyEmitter(StmtEmitter):
             self.b.line(f"call void @{same.name}({', '.join(given)})")
             return
         nest = _NestEmitter(self)
+        nest.scheduled = _has_vectors(stmt)
         if sharing:
             assert isinstance(stmt, For), "threads share the iterations of a loop"
             nest.shared(stmt)
         else:
             nest.emit(stmt)
         formals, args = nest.arguments(sharing)
-        name = self.nests.add(formals, nest.finish())
+        name = self.nests.add(formals, nest.finish(), nest.scheduled)
         if key is not None and not nest.integers and not nest.fails:
             order = {x: i for i, x in enumerate(used)}
             pointers = tuple(order[x] for x in nest.pointers.values())
@@ -149,6 +160,10 @@ class BodyEmitter(StmtEmitter):
             None if p is None else (p.private, p.buffer in layout.slots) for p in places
         )
         return (shared, shape, outside), buffers
+
+
+def _has_vectors(stmt: Stmt) -> bool:
+    return any(isinstance(s, For) and s.kind is ForKind.VECTORIZED for s in walk_stmts(stmt))
 
 
 class _NestEmitter(StmtEmitter):

@@ -28,7 +28,7 @@ from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, sym
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
 from tensorc.ir.interp import is_fused
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
-from tensorc.ir.walk import leaves, written_buffers
+from tensorc.ir.walk import leaves, walk_stmts, written_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,11 +36,18 @@ if TYPE_CHECKING:
     from tensorc.codegen.llvm.builder import Builder
 
 
+# On the jump back of a loop. All such loops share the node, so that nests alike have one text.
+_AS_IT_STANDS = 'distinct !{{self}, !{!"llvm.loop.unroll.disable"}}'
+
+
 class StmtEmitter(ExprEmitter):
     """Emits statements; `checks` numbers every Check of the program in text order.
 
     A failed check stores its code at `status`, its values at `error`, and jumps to `failed`.
+    With `scheduled`, LLVM is told to leave loops as they stand, but for the steps of a sum.
     """
+
+    scheduled = False
 
     def __init__(
         self, b: Builder, checks: dict[int, int], status: str, error: str, failed: str
@@ -153,14 +160,18 @@ class StmtEmitter(ExprEmitter):
 
     def serial(self, var: Var, start: Poly, extent: Poly, body: Stmt) -> None:
         """`body` for `var` from `start`, which may vary over the lanes; `extent` may not."""
-        with self.counter(start, extent) as value:
+        unroll = not self.scheduled or _is_step(body)
+        with self.counter(start, extent, unroll=unroll) as value:
             if value is not None:
                 self.env[var] = value
                 self.emit(body)
 
     @contextmanager
-    def counter(self, start: Poly, extent: Poly) -> Iterator[Poly | None]:
-        """The blocks of a loop; what is emitted within is its body. None: there is no iteration."""
+    def counter(self, start: Poly, extent: Poly, *, unroll: bool = True) -> Iterator[Poly | None]:
+        """The blocks of a loop; what is emitted within is its body. None: there is no iteration.
+
+        LLVM may write some iterations out where `unroll` says so.
+        """
         b = self.b
         if extent.const is not None and extent.const <= 1:
             with b.scope():
@@ -186,7 +197,8 @@ class StmtEmitter(ExprEmitter):
             at, f"  {index} = phi i64 [ {begin}, %{before} ], [ {following}, %{b.current} ]"
         )
         b.line(f"{following} = add nsw i64 {index}, 1")
-        b.branch(b.op(f"icmp slt i64 {following}, {end}"), body, after)
+        hint = "" if unroll else f", !llvm.loop {b.module.meta_once(_AS_IT_STANDS)}"
+        b.branch(b.op(f"icmp slt i64 {following}, {end}"), body, f"{after}{hint}")
         b.label(after)
 
     def _vector_loop(self, loop: For, start: Poly, extent: Poly) -> None:
@@ -375,3 +387,11 @@ class StmtEmitter(ExprEmitter):
         room = max(1, count * copies)
         pointer = self.b.alloca(memory_type(buffer.dtype), room, align=64)
         self.places[buffer] = Place(buffer, pointer, tuple(strides), copies > 1, room=room)
+
+
+def _is_step(body: Stmt) -> bool:
+    """Whether `body` is a step of a sum: an accumulation, and no loop but over registers."""
+    written_out = (ForKind.UNROLLED, ForKind.VECTORIZED)
+    inside = list(walk_stmts(body))
+    loops = (s for s in inside if isinstance(s, For) and s.kind not in written_out)
+    return next(loops, None) is None and any(isinstance(s, Accumulate) for s in inside)
