@@ -32,12 +32,14 @@ class DriverApi(Protocol):
     MAX_DYNAMIC_SHARED_SIZE_BYTES.
     CUmemPool_attribute: CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, whose value is a `cuuint64_t`.
     CUstreamCaptureMode: CU_STREAM_CAPTURE_MODE_THREAD_LOCAL.
+    CUresult: the codes.
     """
 
     CUdevice_attribute: Any
     CUfunction_attribute: Any
     CUmemPool_attribute: Any
     CUstreamCaptureMode: Any
+    CUresult: Any
     cuuint64_t: Any
 
     def cuInit(self, flags: int, /) -> Result: ...

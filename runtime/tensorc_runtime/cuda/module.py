@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tensorc_runtime import sizes
 from tensorc_runtime.cuda.device import Handle
 from tensorc_runtime.cuda.errors import CudaError
+from tensorc_runtime.cuda.maps import BoundMap
 from tensorc_runtime.cuda.plan import ARENA_ALIGNMENT, STATUS_WORDS
 from tensorc_runtime.errors import ArgumentError
 
@@ -177,6 +178,8 @@ class Frame:
         for i, name in enumerate(plan.dims):
             self._values[start["dim"] + i] = dims[name]
         self._keep: list[Any] = []
+        self._maps = [BoundMap(module.device, module.name, m, dims) for m in plan.maps]
+        self._mapped = [start[m.source.kind] + m.source.index for m in plan.maps]
         self._launches = [x for launch in plan.launches for x in self._pack(launch, dims)]
 
     def _pack(self, launch: Launch, dims: Mapping[str, int]) -> list[_Ready]:
@@ -185,7 +188,12 @@ class Frame:
             return []
         self.module.check_grid(launch, grid)
         base = ctypes.addressof(self._values)
-        where = [base + 8 * (self._start[a.kind] + a.index) for a in launch.args]
+        where = [
+            self._maps[a.index].address
+            if a.kind == "map"
+            else base + 8 * (self._start[a.kind] + a.index)
+            for a in launch.args
+        ]
         params = (ctypes.c_void_p * max(len(where), 1))(*where)
         self._keep.append(params)
         handle = self.module.kernels[launch.kernel].handle
@@ -203,6 +211,8 @@ class Frame:
         for i, address in enumerate(temps, self._start["temp"]):
             self._values[i] = address
         self._values[self._start["status"]] = status
+        for tensor_map, place in zip(self._maps, self._mapped, strict=True):
+            tensor_map.point_to(self._values[place])
 
     def launch(self, stream: int) -> None:
         """Queue all launches on `stream`; the device's context is current.

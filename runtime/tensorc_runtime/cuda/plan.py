@@ -24,14 +24,22 @@ if TYPE_CHECKING:
     from tensorc_runtime.sizes import Dims, Size
 
 FORMAT = "tensorc-cuda-plan"
-VERSION = 1
+VERSION = 2
 
 ARENA_ALIGNMENT = 256
 PARAM_ALIGNMENT = 16  # Kernels may take it for granted of every parameter's address.
 STATUS_VALUES = 3
 STATUS_WORDS = 8
 
-KINDS = ("param", "temp", "dim", "status")
+KINDS = ("param", "temp", "dim", "status", "map")
+
+# Element types of tensor maps, and their bytes.
+MAP_TYPES = {
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1,
+}  # fmt: skip
+MAP_SWIZZLES = (0, 32, 64, 128)
+MAP_RANK = 5
+MAP_BOX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ class KernelArg:
 
     `kind` says what is passed: "param", the device pointer of the function's parameter number
     `index`; "temp", that of a temporary in the arena; "dim", a symbolic size as int64 by value;
-    "status", the device pointer of the status words, whose index is 0.
+    "status", the device pointer of the status words, whose index is 0; "map", a tensor map of the
+    plan, 128 bytes by value.
     """
 
     kind: str
@@ -76,6 +85,25 @@ class Temp:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorMap:
+    """How the copy engine of sm_90 sees a row-major array, of which it moves boxes.
+
+    Attributes:
+        source: the array, a "param" or a "temp".
+        dtype: of its elements, one of `MAP_TYPES`.
+        sizes: of the array, its last dimension first.
+        box: elements of a box along each of them, at most `MAP_BOX`.
+        swizzle: bytes of the pattern in which shared memory holds a box, one of `MAP_SWIZZLES`.
+    """
+
+    source: KernelArg
+    dtype: str
+    sizes: tuple[Size, ...]
+    box: tuple[int, ...]
+    swizzle: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CudaPlan:
     """The launches of one call, in order.
 
@@ -87,6 +115,7 @@ class CudaPlan:
         checks: the messages of the checks that kernels make, by index.
         params: how many parameters the function has.
         dims: the symbolic sizes, in the order of the manifest.
+        maps: the tensor maps that launches pass.
 
     Raises:
         LoadError: the parts contradict each other.
@@ -99,6 +128,7 @@ class CudaPlan:
     checks: tuple[str, ...]
     params: int
     dims: tuple[str, ...] = ()
+    maps: tuple[TensorMap, ...] = ()
 
     def __post_init__(self) -> None:
         known = dict.fromkeys(self.dims, 1)
@@ -116,7 +146,10 @@ class CudaPlan:
             "temp": len(self.temps),
             "dim": len(self.dims),
             "status": 1,
+            "map": len(self.maps),
         }
+        for number, tensor_map in enumerate(self.maps):
+            _check_map(f"tensor map {number}", tensor_map, known, counts)
         for launch in self.launches:
             _check_launch(launch, known, counts)
 
@@ -163,6 +196,7 @@ class CudaPlan:
             checks=tuple(_text(c, "checks") for c in _list(data.get("checks"), "checks")),
             params=_number(data.get("params"), "params"),
             dims=tuple(_text(d, "dims") for d in _list(data.get("dims"), "dims")),
+            maps=tuple(map(_map, _list(data.get("maps"), "maps"))),
         )
 
 
@@ -198,6 +232,25 @@ def _check_launch(launch: Launch, known: dict[str, int], counts: dict[str, int])
             _refuse(f"{label}: there is no {arg.kind} {arg.index}, the plan has {counts[arg.kind]}")
 
 
+def _check_map(
+    label: str, tensor_map: TensorMap, known: dict[str, int], counts: dict[str, int]
+) -> None:
+    source, box = tensor_map.source, tensor_map.box
+    if source.kind not in ("param", "temp") or not 0 <= source.index < counts[source.kind]:
+        _refuse(f"{label}: there is no {source.kind} {source.index} to map")
+    if tensor_map.dtype not in MAP_TYPES:
+        _refuse(f"{label}: dtype {tensor_map.dtype!r}; there are {', '.join(MAP_TYPES)}")
+    if not 1 <= len(box) <= MAP_RANK or len(tensor_map.sizes) != len(box):
+        _refuse(f"{label}: {len(tensor_map.sizes)} sizes and a box of rank {len(box)}")
+    for size in tensor_map.sizes:
+        _check_size(label, size, known)
+    row = box[0] * MAP_TYPES[tensor_map.dtype]
+    if min(box) < 1 or max(box) > MAP_BOX or row % 16:
+        _refuse(f"{label}: a box of {box}, whose rows have {row} bytes")
+    if tensor_map.swizzle not in MAP_SWIZZLES or 0 < tensor_map.swizzle < row:
+        _refuse(f"{label}: rows of {row} bytes in a pattern of {tensor_map.swizzle}")
+
+
 def _check_size(label: str, size: Size, known: dict[str, int]) -> None:
     try:
         value = sizes.evaluate(size, known)
@@ -225,6 +278,17 @@ def _launch(data: Any) -> Launch:
 def _arg(data: Any) -> KernelArg:
     fields = _object(data, "argument", ("kind", "index"))
     return KernelArg(_text(fields["kind"], "kind"), _number(fields["index"], "index"))
+
+
+def _map(data: Any) -> TensorMap:
+    fields = _object(data, "tensor map", ("source", "dtype", "sizes", "box", "swizzle"))
+    return TensorMap(
+        _arg(fields["source"]),
+        _text(fields["dtype"], "dtype"),
+        tuple(_size(v, "sizes") for v in _list(fields["sizes"], "sizes")),
+        tuple(_number(v, "box") for v in _list(fields["box"], "box")),
+        _number(fields["swizzle"], "swizzle"),
+    )
 
 
 def _temp(data: Any) -> Temp:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,20 @@ def real_system() -> System:
         return _found[0]
 
 
+@cache
+def driver_library() -> ctypes.CDLL:
+    """The driver's own library, for the calls that its bindings cannot make.
+
+    Raises:
+        OSError: there is none.
+    """
+    return ctypes.CDLL(LIBRARY)
+
+
 def _driver() -> DriverApi:
     try:
         # Some versions of cuda.bindings end the process's patience where there is no driver.
-        ctypes.CDLL(LIBRARY)
+        driver_library()
     except OSError as error:
         raise DeviceUnavailable(
             f"there is no NVIDIA driver on this machine: {LIBRARY} does not load ({error}); "

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tensorc_runtime.cuda.plan import CudaPlan, KernelArg, Launch, Temp
+from tensorc_runtime.cuda.plan import CudaPlan, KernelArg, Launch, Temp, TensorMap
 from tensorc_runtime.errors import LoadError
 
 PLAN = CudaPlan(
@@ -53,8 +53,36 @@ def test_an_argument_that_is_not_there_is_refused() -> None:
     )
     assert refusal(launches=launch(args=(KernelArg("texture", 0),))) == (
         "CUDA plan: launch of 'scale': argument of kind 'texture'; there are param, temp, dim, "
-        "status"
+        "status, map"
     )
+
+
+MAP = TensorMap(KernelArg("param", 1), "bfloat16", ("n", 64), (64, 16), 128)
+
+
+def test_a_plan_with_tensor_maps_comes_back_from_its_json() -> None:
+    plan = replace(PLAN, launches=launch(args=(KernelArg("map", 0),)), maps=(MAP,))
+    assert CudaPlan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (replace(MAP, source=KernelArg("dim", 0)), "there is no dim 0 to map"),
+        (replace(MAP, source=KernelArg("param", 2)), "there is no param 2 to map"),
+        (
+            replace(MAP, dtype="int8"),
+            "dtype 'int8'; there are float16, bfloat16, float32, float64, int32, int64, uint8",
+        ),
+        (replace(MAP, box=(64,)), "2 sizes and a box of rank 1"),
+        (replace(MAP, sizes=("m", 64)), "size 'm' names 'm', which is not known here"),
+        (replace(MAP, box=(64, 257)), "a box of (64, 257), whose rows have 128 bytes"),
+        (replace(MAP, box=(12, 16)), "a box of (12, 16), whose rows have 24 bytes"),
+        (replace(MAP, swizzle=64), "rows of 128 bytes in a pattern of 64"),
+    ],
+)
+def test_a_tensor_map_that_the_hardware_has_not_is_refused(wrong: TensorMap, why: str) -> None:
+    assert refusal(maps=(wrong,)) == f"CUDA plan: tensor map 0: {why}"
 
 
 def test_a_size_over_an_unknown_name_is_refused() -> None:
@@ -97,7 +125,7 @@ def test_temporaries_are_held_against_the_arena_of_a_call() -> None:
     ("key", "value", "message"),
     [
         ("format", "x", 'not a CUDA plan: there is no "format": "tensorc-cuda-plan"'),
-        ("version", 2, "CUDA plan of version 2, this is 1"),
+        ("version", 1, "CUDA plan of version 1, this is 2"),
         ("arch", 80, "CUDA plan: arch: expected a text, got 80"),
         ("params", True, "CUDA plan: params: expected an integer, got True"),
         ("checks", "x", "CUDA plan: checks: expected a list, got 'x'"),
