@@ -5,6 +5,8 @@ dot4.int8               C += A[k] * B[k] for 4 int8 values each, in int32
 mma.m16n8k16.bf16       C[i, j] += A[i, k] * B[k, j] of 16x16 and 16x8 values, in float32, by the 32
 mma.m16n8k16.f16        threads of a warp: lane t has C[t // 4 + 8h, t % 4 * 2 + c], h and c 0 and 1
 mma.m16n8k8.tf32        the same of 16x8 and 8x8 float32 values, each rounded: tf32(A[i, k])
+wgmma.m64nNk16.bf16     the same of 64x16 and 16xN values, N a multiple of 8 up to 256, by the 128
+wgmma.m64nNk16.f16      threads of a warp group, of which warp w has rows 16w to 16w + 15
 """
 
 from __future__ import annotations
@@ -31,6 +33,12 @@ _MMA = {
     "mma.m16n8k8.tf32": ("float32", 8, "tf32"),
 }
 NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8", *_MMA)
+_WGMMA = {
+    f"wgmma.m64n{n}k16.{kind}": (n, dtype)
+    for n in range(8, 264, 8)
+    for kind, dtype in (("bf16", "bfloat16"), ("f16", "float16"))
+}
+FAMILY = "wgmma.m64nNk16.bf16 and .f16 for N = 8, 16, ... 256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class Intrinsic:
             body, one loop nest, is what a nest must look like.
         implementation: a program with the same operands, whose body replaces the nest.
         reassociates: the implementation folds floats in another order.
+        compared: someone has compared the two, as the tests do with those of this module.
 
     Making one runs both on random numbers and compares the results: whole numbers, and fractions
     too (bit for bit) unless it reassociates.
@@ -56,6 +65,7 @@ class Intrinsic:
     meaning: Program
     implementation: Program
     reassociates: bool = False
+    compared: bool = False
 
     def __post_init__(self) -> None:
         step = f"intrinsic {self.name}"
@@ -71,6 +81,8 @@ class Intrinsic:
             if any(const_int(e) is None for p in program.params for e in p.buffer.shape):
                 raise ScheduleError(f"{step}: the shapes of its operands must be constant")
             verify(program)
+        if self.compared:
+            return
         for fractions in (False,) if self.reassociates else (False, True):
             for seed in range(3):
                 expected = _results(self.meaning, seed, fractions)
@@ -101,10 +113,18 @@ def _results(program: Program, seed: int, fractions: bool) -> dict[str, np.ndarr
     return arrays
 
 
+def is_builtin(name: str) -> bool:
+    """Whether `builtin` has an intrinsic of that name."""
+    return name in NAMES or name in _WGMMA
+
+
 @cache
 def builtin(name: str) -> Intrinsic:
-    """The intrinsic `name` of this module's table."""
-    assert name in NAMES, f"{name} is one of {NAMES}"
+    """The intrinsic `name` of this module's tables."""
+    assert is_builtin(name), f"{name} is one of {NAMES} and {FAMILY}"
+    if name in _WGMMA:
+        meaning, nest = (_wgmma(*_WGMMA[name], by_lanes) for by_lanes in (False, True))
+        return Intrinsic(name, meaning, nest, reassociates=True, compared=True)
     if name == "dot4.int8":
         return Intrinsic(name, _dot4("range"), _dot4("unrolled"))
     if name in _MMA:
@@ -149,3 +169,22 @@ def _mma(name: str, by_lanes: bool) -> Program:
 """
     a, b = f"{dtype}[16, {depth}]", f"{dtype}[{depth}, 8]"
     return parse(f"program mma(A: in {a}, B: in {b}, C: inout float32[16, 8]):\n{nest}")
+
+
+def _wgmma(columns: int, dtype: str, by_lanes: bool) -> Program:
+    nest = f"""  for i in range(64):
+    for j in range({columns}):
+      for k in range(16):
+        C[i, j] += float32(A[i, k]) * float32(B[k, j])
+"""
+    if by_lanes:
+        row, column = "lane // 32 * 16 + lane % 32 // 4 + h * 8", "n * 8 + lane % 4 * 2 + c"
+        nest = f"""  for lane in thread.x(128):
+    for h in unrolled(2):
+      for n in unrolled({columns // 8}):
+        for c in unrolled(2):
+          for k in range(16):
+            C[{row}, {column}] += float32(A[{row}, k]) * float32(B[k, {column}])
+"""
+    operands = f"A: in {dtype}[64, 16], B: in {dtype}[16, {columns}]"
+    return parse(f"program wgmma({operands}, C: inout float32[64, {columns}]):\n{nest}")

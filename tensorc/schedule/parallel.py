@@ -230,6 +230,32 @@ def annotate(program: Program, loop: For, key: str, value: Hint | None) -> Progr
     return with_body(program, replace_stmt(program.body, loop, new))
 
 
+def specialize(program: Program, loop: For, producer: int, consumer: int) -> Program:
+    """Divide the threads of a kernel into those that copy and those that compute, from sm_90 on.
+
+        for k in range(64):   becomes   for k in range(64) {producer_registers: 40,
+                                                            consumer_registers: 232}:
+
+    The copies of boxes in the kernel (hint `async: "tma"`), as `pipeline(loop, stages)` starts them
+    ahead, are then issued by a warp group of its own, which keeps `producer` registers in each
+    thread, so that those of the others may have `consumer`. It is a hint: nothing of the program's
+    meaning changes, and code generation refuses it where more than the pipelined buffers would go
+    from one to the other.
+
+    Raises:
+        ScheduleError: a number of registers is no multiple of 8 from 24 to 240.
+    """
+    step = f"specialize({loop.var.name}, {producer}, {consumer})"
+    for count in (producer, consumer):
+        if isinstance(count, bool) or not isinstance(count, int) or count not in range(24, 241, 8):
+            raise ScheduleError(
+                f"{step}: a thread's registers are a multiple of 8 from 24 to 240, got {count!r}"
+            )
+    hints = {**dict(loop.annotations), "producer_registers": producer}
+    new = replace(loop, annotations=tuple({**hints, "consumer_registers": consumer}.items()))
+    return with_body(program, replace_stmt(program.body, loop, new))
+
+
 def _constant_extent(step: str, loop: For, limit: int) -> None:
     extent = const_int(loop.extent)
     if extent is None:

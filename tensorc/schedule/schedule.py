@@ -467,6 +467,14 @@ class Schedule:
         self[stage]
         self.apply(cooperative_fetch, stage, threads, lanes)
 
+    def bulk_fetch(self, stage: str) -> None:
+        """Let sm_90's copy engine do a copy: the hint `async: "tma"` on its outermost own loop.
+
+        One thread issues it, for the whole box. Code generation refuses what is no such copy.
+        """
+        self[stage]
+        self.apply(bulk_fetch, stage)
+
     def rasterize(self, i: Loop, j: Loop, group: int) -> Loop:
         """Go through two nested loops by groups of `group` iterations of `i`, as one loop.
 
@@ -489,6 +497,17 @@ class Schedule:
             "annotate",
             (self._ref(loop), key, value),
             lambda p: parallel.annotate(p, self._find(loop), key, value),
+        )
+
+    def specialize(
+        self, loop: Loop, producer_registers: int = 40, consumer_registers: int = 232
+    ) -> None:
+        """Let a warp group of its own copy boxes for the others: see `parallel.specialize`."""
+        counts = producer_registers, consumer_registers
+        self._take(
+            "specialize",
+            (self._ref(loop), *counts),
+            lambda p: parallel.specialize(p, self._find(loop), *counts),
         )
 
     # Padding and pipelines.
@@ -532,8 +551,8 @@ class Schedule:
     ) -> None:
         """Replace a nest by an intrinsic of the same meaning: see `tensorize.tensorize`.
 
-        By name, it is one of `intrinsics.NAMES` or one that was declared here. `precision="tf32"`
-        rounds the operands of float32 products in the nest first.
+        By name, it is one that `intrinsics` lists, or one that was declared here.
+        `precision="tf32"` rounds the operands of float32 products in the nest first.
         """
         if isinstance(intrinsic, str):
             chosen = self._intrinsic(intrinsic)
@@ -551,8 +570,8 @@ class Schedule:
     def _intrinsic(self, name: str) -> intrinsics.Intrinsic:
         if name in self._intrinsics:
             return self._intrinsics[name]
-        if name not in intrinsics.NAMES:
-            known = ", ".join((*intrinsics.NAMES, *self._intrinsics))
+        if not intrinsics.is_builtin(name):
+            known = ", ".join((*intrinsics.NAMES, intrinsics.FAMILY, *self._intrinsics))
             raise ScheduleError(
                 f"tensorize: there is no intrinsic '{name}'; there are {known}; declare() makes "
                 "one known"
@@ -735,6 +754,13 @@ def cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None
         s.vectorize(loop)
 
 
+def bulk_fetch(s: Schedule, stage: str) -> None:
+    """The steps of `Schedule.bulk_fetch`."""
+    (*_, site) = stage_sites(s.program, stage)
+    for loop in own_loops(s.program, site.leaf)[:1]:  # None of a copy of one element.
+        s.annotate(Loop(s, stage, loop.var), "async", "tma")
+
+
 def rasterize(s: Schedule, i: Loop, j: Loop, group: int) -> Loop:
     """The steps of `Schedule.rasterize`."""
     groups, member = s.split(i, group)
@@ -765,6 +791,7 @@ _PRIMITIVES: dict[str, Callable[..., object]] = {
     "swizzle": Schedule.swizzle,
     "bind": Schedule.bind,
     "annotate": Schedule.annotate,
+    "specialize": Schedule.specialize,
     "relax_guard": Schedule.relax_guard,
     "double_buffer": Schedule.double_buffer,
     "pipeline": Schedule.pipeline,

@@ -36,7 +36,7 @@ from tensorc.schedule.tree import in_range, sites
 from tensorc.target import WARP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tensorc.ir.stmt import For, Leaf
 
@@ -108,7 +108,10 @@ _Where: TypeAlias = "tuple[list[Node], int, Node | None]"
 
 
 def place_barriers(
-    kernel: Kernel, touches: Mapping[Phase, Sequence[Touch]], controls: Mapping[Node, list[Touch]]
+    kernel: Kernel,
+    touches: Mapping[Phase, Sequence[Touch]],
+    controls: Mapping[Node, list[Touch]],
+    is_served: Callable[[Node, Node], bool] | None = None,
 ) -> list[Barrier]:
     """The barriers that a kernel needs, in text order.
 
@@ -116,11 +119,12 @@ def place_barriers(
         kernel: the kernel, its phases as they will be emitted.
         touches: what the threads of each phase read and write, but for their own storage.
         controls: what all threads read to decide about a loop or a branch.
+        is_served: whether something else makes the second of two nodes wait for the first.
     """
     if kernel.threads == 1:
         return []
     tree = Tree(kernel)
-    needs = _needs(kernel, tree, touches, controls)
+    needs = _needs(kernel, tree, touches, controls, is_served)
     block = [n for n in needs if not n.dependence.warp]
     chosen = _choose([n.spots for n in block], tree)
     left = [n for n in needs if n.dependence.warp and not (n.spots & chosen)]
@@ -253,6 +257,7 @@ def _needs(
     tree: Tree,
     touches: Mapping[Phase, Sequence[Touch]],
     controls: Mapping[Node, list[Touch]],
+    is_served: Callable[[Node, Node], bool] | None,
 ) -> list[_Need]:
     acts: list[tuple[Node, Touch]] = []
     for node in tree.where:
@@ -264,6 +269,8 @@ def _needs(
     for p, x in acts:
         for q, y in acts:
             if x.buffer is not y.buffer or not (x.writes or y.writes):
+                continue
+            if is_served is not None and is_served(p, q):
                 continue
             for spots, found in _pairs(kernel, tree, p, q, x, y):
                 key = (id(p), id(q), found.buffer, found.loop)

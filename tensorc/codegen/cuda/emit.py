@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.cuda import copies, mma
+from tensorc.codegen.cuda import copies, mma, rings, roles, tma, wgmma
 from tensorc.codegen.cuda.barriers import (
     Barrier,
     Spot,
@@ -19,6 +19,7 @@ from tensorc.codegen.cuda.barriers import (
     touches_of,
 )
 from tensorc.codegen.cuda.fold import FoldEmitter
+from tensorc.codegen.cuda.handshakes import Handshakes, Signal
 from tensorc.codegen.cuda.kernel import AXES, Branch, Kernel, Loop, Node, Phase, has_check
 from tensorc.codegen.cuda.names import Names, identifier
 from tensorc.codegen.cuda.places import Place
@@ -52,8 +53,9 @@ class KernelText:
         buffers: the buffers that its pointers stand for, in order.
         dims: the symbolic sizes that follow them.
         status: whether the status words follow these.
-        barriers: the barriers placed, and what for.
+        barriers: the barriers placed, and what for; the waits and arrivals of rings after them.
         threads: the size of a block.
+        maps: the tensor maps that follow the pointers.
     """
 
     name: str
@@ -63,8 +65,9 @@ class KernelText:
     buffers: tuple[Buffer, ...]
     dims: tuple[Dim, ...]
     status: bool
-    barriers: tuple[Barrier, ...]
+    barriers: tuple[Barrier | Signal, ...]
     threads: int
+    maps: tuple[tma.MapSpec, ...]
 
 
 class KernelEmitter:
@@ -104,39 +107,88 @@ class KernelEmitter:
         self.copies = copies.Copies()
         self.decoded: dict[str, str] = {}
         self.numbers: dict[Phase, dict[Var, Text]] = {}
+        self.bulk: frozenset[Phase] = frozenset()
+        self.multiplied = {b for p in kernel.phases() for b in wgmma.operands(p, target)}
+        self.roles: roles.Roles | None = None
 
     def emit(self, drop: int | None = None) -> KernelText:
         """The function, without the barrier number `drop`."""
         kernel, e = self.kernel, self.e
         inside = {s.buffer for s in walk_stmts(kernel.stmt) if isinstance(s, Allocate)}
         inside.update(kernel.buffers)
-        used = [b for b in _buffers(kernel) if b not in inside]
-        dims = _dims(kernel)
-        status = has_check(kernel.stmt) or self.stops
-        head = self._signature(used, dims, status)
         private = privatize(kernel)
         touches = {p: touches_of(p) for p in kernel.phases()}
         for phase, own in touches.items():
             _refuse_scatter(kernel, phase, own)
-        placed = self._barriers(touches)
+        controls = self._controls()
+        self._take_boxes(touches, controls)
+        kernel.buffers += self.hands.buffers
+        boxed = {c.spec.source for _, c in self.hands.copies.values()}
+        pointed = {t.buffer for p, own in touches.items() for t in own if p not in self.bulk}
+        used = [b for b in _buffers(kernel) if b not in inside and (b in pointed or b not in boxed)]
+        dims = _dims(kernel)
+        status = has_check(kernel.stmt) or self.stops
+        head = self._signature(used, dims, status)
+        placed = self._barriers(touches, controls)
         self._refuse_waiting(placed)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
+        self.hands.drop = None if drop is None else drop - len(placed)
         shared, dynamic = self._shared()
+        for _, copy in self.hands.copies.values():
+            tma.need_aligned(e, copy)
         self.copies = copies.find(e, kernel, self.target, touches, placed)
         if self.stops:
             self.out.line("if (status[0] != 0) return;  // A check has failed.")
         self._indices()
-        for mine in private.values():
-            e.allocate(mine)
-        if self.out.lines:
-            self.out.line("")
-        self._nodes(kernel.body)
+        self.hands.begin()
+        if self.roles is None:
+            self._work(private)
+        else:
+            self._divided(self.roles, private)
         body = "\n".join([*self._tid(), *self.out.lines])
         text = f"{self._comment()}{head} {{\n{body}\n}}"
         return KernelText(
-            self.name, text, shared, dynamic, tuple(used), tuple(dims), status, tuple(placed),
-            kernel.threads,
+            self.name, text, shared, dynamic, tuple(used), tuple(dims), status,
+            (*placed, *self.hands.signals), self.threads, tuple(self.hands.maps),
         )  # fmt: skip
+
+    @property
+    def threads(self) -> int:
+        """The size of a block: those that the phases have, and the producer's."""
+        return self.kernel.threads + (0 if self.roles is None else roles.GROUP)
+
+    def _take_boxes(
+        self, touches: Mapping[Phase, Sequence[Touch]], controls: Mapping[Node, list[Touch]]
+    ) -> None:
+        """Find the copies of boxes, who waits for them, and who makes them."""
+        kernel = self.kernel
+        boxes = [tma.read(p, self.target) for p in kernel.phases() if tma.is_marked(p)]
+        self.bulk = frozenset(c.phase for c in boxes)
+        found = rings.find(kernel, boxes, touches) if boxes else []
+        divided = roles.hints_of(kernel) is not None
+        self.hands = Handshakes(self.e, found, kernel.threads, roles=divided)
+        self.roles = roles.divide(kernel, [c.phase for c in boxes], touches, controls, self.target)
+
+    def _work(self, private: Mapping[Buffer, Buffer]) -> None:
+        """What all threads do, or all but the producer."""
+        for mine in private.values():
+            self.e.allocate(mine)
+        if self.out.lines:
+            self.out.line("")
+        self._nodes(self.kernel.body)
+
+    def _divided(self, found: roles.Roles, private: Mapping[Buffer, Buffer]) -> None:
+        """The work of both roles."""
+        own, theirs = found.registers or (0, 0)
+        with self.e.region(), self.e.scope(), self.out.inside(f"if (tid >= {found.consumers})"):
+            if own:
+                self.out.line(f"give_registers<{own}>();")
+            with self.e.scope(), self.out.inside(f"if (tid == {found.consumers})"):
+                self._nodes(found.producer)
+        with self.e.region(), self.e.scope(), self.out.inside("else"):
+            if theirs:
+                self.out.line(f"take_registers<{theirs}>();")
+            self._work(private)
 
     # --- the head -----------------------------------------------------------------------------
 
@@ -170,13 +222,16 @@ class KernelEmitter:
             alone = alone and buffer not in exchanged
             restrict = " __restrict__" if alone else ""
             params.append(f"{const}{place.ctype}*{restrict} {place.name}")
+        params += [f"const __grid_constant__ TensorMap {m}" for m in self.hands.maps.values()]
         for dim in dims:
             name = self.names.fresh(dim.name)
             self.e.vars[dim] = Text(name, ATOM, "long long")
             params.append(f"long long {name}")
         if status:
             params.append("int* status")
-        bounds = f"__launch_bounds__({self.kernel.threads})"
+        # Registers are handed over from what a block of them has, so that must be known.
+        one = ", 1" if self.roles is not None and self.roles.registers else ""
+        bounds = f"__launch_bounds__({self.threads}{one})"
         lead = f'extern "C" __global__ void {bounds}\n{self.name}('
         flat = ", ".join(params)
         if len(flat) + len(self.name) < 96:
@@ -185,7 +240,7 @@ class KernelEmitter:
 
     def _tid(self) -> list[str]:
         text = "\n".join(self.out.lines)
-        if re.search(r"\btid\b", text) and self.kernel.threads > 1:
+        if re.search(r"\btid\b", text) and self.threads > 1:
             return ["  const int tid = threadIdx.x;"]
         return []
 
@@ -235,14 +290,15 @@ class KernelEmitter:
     def _shared(self) -> tuple[int, int]:
         """Declare the shared buffers: bytes of static and of dynamic shared memory."""
         own = [b for b in self.kernel.buffers if b.scope == "shared"]
-        own.sort(key=_shared_align, reverse=True)
+        own.sort(key=self._shared_align, reverse=True)
         sizes = [_bytes(b) for b in own]
-        widest = max(map(_shared_align, own), default=_SHARED_ALIGN)
+        widest = max(map(self._shared_align, own), default=_SHARED_ALIGN)
         total = 0
         offsets = []
-        for size in sizes:
-            offsets.append(total)
-            total += -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
+        for buffer, size in zip(own, sizes, strict=True):
+            unit = self._shared_align(buffer)
+            offsets.append(-(-total // unit) * unit)
+            total = offsets[-1] + -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
         limit = self.target.cuda.block_shared
         if total > limit:
             shown = ", ".join(f"{b.name} {n}" for b, n in zip(own, sizes, strict=True))
@@ -257,7 +313,7 @@ class KernelEmitter:
         for buffer, offset in zip(own, offsets, strict=True):
             # Of another size, LLVM would load whole vectors beyond the array's end.
             wide = _bytes(buffer) % _SHARED_ALIGN == 0
-            known = _shared_align(buffer) if wide else buffer.dtype.bytes
+            known = self._shared_align(buffer) if wide else buffer.dtype.bytes
             place = Place(buffer, self.names.fresh(buffer.name), False, known)
             self.e.places[buffer] = place
             align = f"__align__({known}) " if wide else ""
@@ -267,16 +323,35 @@ class KernelEmitter:
                 self.out.line(f"__shared__ {align}{place.declaration()};")
         return (0, total) if dynamic else (total, 0)
 
+    def _shared_align(self, buffer: Buffer) -> int:
+        """What a shared buffer's address is a multiple of.
+
+        The pattern of a swizzle starts there, and so do boxes that are copied.
+        """
+        own = _SHARED_ALIGN if buffer.swizzle is None else buffer.swizzle.period
+        boxed = any(c.target is buffer for _, c in self.hands.copies.values())
+        return max(own, tma.ALIGNMENT) if boxed else own
+
     # --- the body -------------------------------------------------------------------------------
 
-    def _barriers(self, touches: Mapping[Phase, Sequence[Touch]]) -> list[Barrier]:
-        controls: dict[Node, list[object]] = {}
-        _controls(self.kernel, self.kernel.body, controls)
-        return place_barriers(self.kernel, touches, controls)  # type: ignore[arg-type]
+    def _controls(self) -> dict[Node, list[Touch]]:
+        found: dict[Node, list[Touch]] = {}
+        _controls(self.kernel, self.kernel.body, found)
+        return found
+
+    def _barriers(
+        self, touches: Mapping[Phase, Sequence[Touch]], controls: Mapping[Node, list[Touch]]
+    ) -> list[Barrier]:
+        """Those that are needed besides the waits for copies of boxes."""
+
+        def is_served(p: Node, q: Node) -> bool:
+            return p in self.bulk and q not in self.bulk
+
+        return place_barriers(self.kernel, touches, controls, is_served)
 
     def _refuse_waiting(self, placed: Sequence[Barrier]) -> None:
         """A check ends its thread, so no other may wait for it."""
-        if placed and has_check(self.kernel.stmt):
+        if (placed or self.hands.held) and has_check(self.kernel.stmt):
             raise CompileError(
                 f"kernel {self.name}: it checks something, and its threads wait for each other; "
                 "fission the check out into a kernel of its own"
@@ -287,6 +362,9 @@ class KernelEmitter:
             if position and not (isinstance(node, Phase) and node.combines):
                 self.out.line("")
             self._barrier(Spot(node))
+            self.hands.before(node)
+            if self._wgmma(node):
+                continue
             product = mma.find(self.e, node, self.target)
             if product is not None and not self._waits(_inside(node)):
                 self.e.vars.update(self.numbers[product.phase])
@@ -294,6 +372,7 @@ class KernelEmitter:
                     self.out.line(f"// {line}")
                 with self._some(product.phase):
                     mma.emit(self.e, product)
+                self.hands.after(node)
                 continue
             match node:
                 case Phase():
@@ -314,20 +393,48 @@ class KernelEmitter:
                             self._nodes(orelse)
             if node in self.copies.commits:
                 self.out.line("cp_async_commit();")
+            self.hands.after(node)
+
+    def _wgmma(self, node: Node) -> bool:
+        """Write what is a warp group's product; False where it is something else."""
+        product = wgmma.find(node, self.target)
+        if product is None or self._waits(_inside(node)):
+            return False
+        self.e.vars.update(self.numbers[product.phase])
+        for line in _phase_comment(product.phase):
+            self.out.line(f"// {line}")
+        with self._some(product.phase):
+            wgmma.emit(self.e, product, self.hands)
+        self.hands.after(node)
+        return True
 
     def _barrier(self, spot: Spot) -> None:
         left = (self.copies.waits or {}).get(spot)
         if left is not None:
             self.out.line(f"cp_async_wait<{left}>();")
+            if self.multiplied:
+                self.out.line("publish_shared();")
         barrier = self.spots.get(spot)
         if barrier is not None:
-            self.out.line("__syncwarp();" if barrier.warp else "__syncthreads();")
+            self.out.line(f"{self._barrier_call(barrier)};")
+
+    def _barrier_call(self, barrier: Barrier) -> str:
+        if barrier.warp:
+            return "__syncwarp()"
+        return (
+            "__syncthreads()" if self.roles is None else f"sync_threads<{self.roles.consumers}>()"
+        )
 
     def _phase(self, phase: Phase) -> None:
         # One loop may run in several phases, each of which counts its threads in its own way.
         self.e.vars.update(self.numbers.get(phase, {}))
         for line in _phase_comment(phase):
             self.out.line(f"// {line}")
+        if phase in self.bulk:
+            # The producer is one thread already.
+            with contextlib.nullcontext() if self.roles is not None else self._some(phase):
+                self.hands.copy(phase)
+            return
         if phase.fold is not None:
             self.fold.emit(phase)
             return
@@ -335,6 +442,9 @@ class KernelEmitter:
             self.e.asynchronous = phase in self.copies.phases
             self.e.emit(phase.body)
             self.e.asynchronous = False
+            stored = {b for leaf in leaves(phase.body) for b in written_buffers(leaf)}
+            if stored & self.multiplied and phase not in self.copies.phases:
+                self.out.line("publish_shared();")
 
     @contextlib.contextmanager
     def _some(self, phase: Phase) -> Iterator[None]:
@@ -351,6 +461,8 @@ class KernelEmitter:
         """Whether a barrier stands before one of `nodes` or inside of them."""
         for node in nodes:
             if Spot(node) in self.spots or Spot(node, at_end=True) in self.spots:
+                return True
+            if node in self.bulk or node in self.hands.firsts:
                 return True
             if isinstance(node, Loop) and self._waits(node.body):
                 return True
@@ -374,7 +486,7 @@ def _inside(node: Node) -> list[Node]:
     return node.body if isinstance(node, Loop) else []
 
 
-def _controls(kernel: Kernel, nodes: Sequence[Node], found: dict[Node, list[object]]) -> None:
+def _controls(kernel: Kernel, nodes: Sequence[Node], found: dict[Node, list[Touch]]) -> None:
     for node in nodes:
         match node:
             case Phase():
@@ -432,14 +544,6 @@ def _bytes(buffer: Buffer) -> int:
             )
         total *= value
     return total
-
-
-def _shared_align(buffer: Buffer) -> int:
-    """What a shared buffer's address is a multiple of; the pattern of a swizzle starts there.
-
-    Sizes of swizzled buffers are multiples of it, so that those of the largest stand first.
-    """
-    return _SHARED_ALIGN if buffer.swizzle is None else buffer.swizzle.period
 
 
 def _reference(place: Place, offset: int) -> str:

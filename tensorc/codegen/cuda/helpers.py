@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+from tensorc.codegen.cuda import wgmma
+from tensorc.codegen.cuda.hopper import HOPPER
+
 _F = "__device__ __forceinline__"
 
 # In the order in which they are emitted: later ones may use earlier ones.
@@ -233,18 +236,26 @@ template <int left> {_F} void cp_async_wait() {{
 {_F} bool fail(int* status, int number) {{
   return atomicCAS(status, 0, number + 1) == 0;
 }}""",
+    **HOPPER,
 }
 
-_CALL = re.compile(r"\b([a-z][a-z0-9_]*)(?:<[a-z0-9 ]+>)?\(")
+_CALL = re.compile(r"\b([a-z][a-z0-9_]*)(?:<[a-z0-9, ]+>)?\(|\b(TensorMap)\b")
 
 
 def helper_texts(source: str) -> list[str]:
     """The texts of the helpers that `source` calls, and of those that they call."""
-    used: set[str] = set()
+    used: dict[str, str] = {}
     code = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
     texts = ["\n".join(code)]
     while texts:
-        new = {name for name in _CALL.findall(texts.pop()) if name in HELPERS} - used
+        names = {call or kind for call, kind in _CALL.findall(texts.pop())}
+        new = {name: text for name in names - used.keys() if (text := _text(name)) is not None}
         used |= new
-        texts += [HELPERS[name] for name in new]
-    return [text for name, text in HELPERS.items() if name in used]
+        texts += new.values()
+    others = sorted(used.keys() - HELPERS.keys())
+    return [used[name] for name in (*HELPERS, *others) if name in used]
+
+
+def _text(name: str) -> str | None:
+    """The text of a helper, if `name` is one."""
+    return HELPERS.get(name) or wgmma.helper(name)

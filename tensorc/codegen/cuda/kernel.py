@@ -167,6 +167,7 @@ def make_kernel(stmt: Stmt) -> Kernel:
         CompileError: block loops inside of serial or thread loops, or beside each other; more
             threads than a block may have; an allocation of global memory inside.
     """
+    _check_hints(stmt)
     kernel = Kernel(stmt, {}, [])
     rest = _grid(stmt, kernel, ())
     kernel.body = _nodes(rest, kernel)
@@ -177,6 +178,15 @@ def make_kernel(stmt: Stmt) -> Kernel:
     if any(p.folded for p in phases):  # Shuffles are for whole warps.
         kernel.threads = -(-kernel.threads // WARP) * WARP
     return kernel
+
+
+def _check_hints(stmt: Stmt) -> None:
+    for s in walk_stmts(stmt):
+        if isinstance(s, For) and is_bulk(s) and s.axis is not None:
+            raise CompileError(
+                f'loop {s.var.name}, on {s.axis}, has the hint async: "tma", which is for the '
+                "outermost of a copy's own loops: one thread copies the box that they go through"
+            )
 
 
 def _check_threads(kernel: Kernel, phases: Sequence[Phase]) -> None:
@@ -276,7 +286,7 @@ def _nodes(stmt: Stmt, kernel: Kernel) -> list[Node]:
             alone.clear()
 
     for part in _opened(stmt, kernel):
-        if not has_threads(part):
+        if not _is_opened(part):
             _own_inside(part, kernel)
             alone.append(part)
             continue
@@ -284,15 +294,27 @@ def _nodes(stmt: Stmt, kernel: Kernel) -> list[Node]:
         match part:
             case For() if is_thread_loop(part):
                 nodes += _with_fold(_phase(part), kernel)
+            case For() if is_bulk(part):
+                nodes.append(Phase(part, {}, part))
             case For(_, _, _, body):
                 nodes.append(Loop(part, _nodes(body, kernel)))
             case If(cond, body, orelse):
                 other = [] if orelse is None else _nodes(orelse, kernel)
                 nodes.append(Branch(cond, _nodes(body, kernel), other))
             case _:
-                raise AssertionError(f"thread loops in {show(part)}")
+                raise AssertionError(f"phases in {show(part)}")
     close()
     return nodes
+
+
+def is_bulk(stmt: Stmt) -> bool:
+    """Whether a loop, with all that is inside of it, is to be one copy of a box: see `tma.py`."""
+    return isinstance(stmt, For) and dict(stmt.annotations).get("async") == "tma"
+
+
+def _is_opened(stmt: Stmt) -> bool:
+    """Whether phases are told apart inside of `stmt`."""
+    return has_threads(stmt) or any(is_bulk(s) for s in walk_stmts(stmt))
 
 
 def _opened(stmt: Stmt, kernel: Kernel) -> list[Stmt]:
@@ -424,5 +446,5 @@ def has_check(stmt: Stmt) -> bool:
 
 __all__ = [
     "AXES", "Branch", "Fold", "Kernel", "Loop", "Node", "Phase", "grid_size", "has_check",
-    "is_kernel", "make_kernel", "written",
+    "is_bulk", "is_kernel", "make_kernel", "written",
 ]  # fmt: skip

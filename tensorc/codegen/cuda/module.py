@@ -21,12 +21,15 @@ from tensorc_runtime.cuda.plan import (
     KernelArg,
     Launch,
     Temp,
+    TensorMap,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tensorc.codegen.cuda.barriers import Barrier
+    from tensorc.codegen.cuda.handshakes import Signal
+    from tensorc.codegen.cuda.tma import MapSpec
     from tensorc.ir.expr import Buffer
     from tensorc.lower.memory import WorkspaceLayout
     from tensorc.target import Target
@@ -40,13 +43,14 @@ class CudaModule:
     Attributes:
         source: the CUDA C text, all kernels.
         plan: the launches of a call.
-        barriers: for each kernel, by name, the barriers placed and what each is for.
+        barriers: for each kernel, by name, the barriers placed and what each is for; then what
+            copies of boxes wait for, and what waits for them.
         static_shared: for each kernel, by name, the bytes of shared memory that it declares.
     """
 
     source: str
     plan: CudaPlan
-    barriers: Mapping[str, tuple[Barrier, ...]]
+    barriers: Mapping[str, tuple[Barrier | Signal, ...]]
     static_shared: Mapping[str, int]
 
 
@@ -63,8 +67,8 @@ def emit_cuda(
         program: lowered for `target`.
         target: of kind "cuda" or "cuda-emu".
         layout: where the program's temporaries lie (`plan_arena`).
-        drop_barrier: leave out the barrier of this number, counted over all kernels in order: what
-            a test does to see that none is there in vain.
+        drop_barrier: leave out the barrier of this number, counted over all kernels in the order of
+            `CudaModule.barriers`: what a test does to see that none is there in vain.
 
     Raises:
         CompileError: the program has a form that no kernel has; the message says what to do.
@@ -131,6 +135,7 @@ class _Emitter:
         self.names = Names()
         self.texts: list[KernelText] = []
         self.launches: list[Launch] = []
+        self.maps: list[TensorMap] = []
         # Calls are queued: nothing may run after a failed check of an earlier one.
         self.stops = bool(checks)
         self.params = {p.buffer: i for i, p in enumerate(program.params)}
@@ -154,12 +159,22 @@ class _Emitter:
 
     def _launch(self, kernel: Kernel, text: KernelText) -> Launch:
         args = [self._arg(b) for b in text.buffers]
+        args += [KernelArg("map", self._map(m)) for m in text.maps]
         args += [KernelArg("dim", self.dims[d]) for d in text.dims]
         if text.status:
             args.append(KernelArg("status"))
         x, y, z = (1 if e is None else self._size(e, f"the grid of {text.name}")
                    for e in grid_size(kernel))  # fmt: skip
-        return Launch(text.name, (x, y, z), (kernel.threads, 1, 1), text.dynamic, tuple(args))
+        return Launch(text.name, (x, y, z), (text.threads, 1, 1), text.dynamic, tuple(args))
+
+    def _map(self, spec: MapSpec) -> int:
+        """The number of a tensor map in the plan."""
+        sizes = tuple(self._size(n, spec.source.name) for n in reversed(spec.source.shape))
+        box, dtype = tuple(reversed(spec.box)), spec.source.dtype.name
+        made = TensorMap(self._arg(spec.source), dtype, sizes, box, spec.swizzle)
+        if made not in self.maps:
+            self.maps.append(made)
+        return self.maps.index(made)
 
     def _arg(self, buffer: Buffer) -> KernelArg:
         if buffer in self.params:
@@ -192,6 +207,7 @@ class _Emitter:
             checks=tuple(s.message for s in walk_stmts(self.program.body) if isinstance(s, Check)),
             params=len(self.program.params),
             dims=tuple(d.name for d in self.program.dims),
+            maps=tuple(self.maps),
         )
         kernels = "\n\n".join(t.text for t in self.texts)
         head = f"// {self.program.name}: CUDA C by tensorc, for {self.target.arch}."

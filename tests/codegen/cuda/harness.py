@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +13,20 @@ from codegen.programs import arrays_for
 from tensorc.codegen.cuda import CudaModule, compile_cuda, emit_cuda
 from tensorc.emulator import EmulatedModule, Finding, LaunchOptions, MemoryProfile
 from tensorc.emulator.heap import DeviceHeap, note_written
+from tensorc.emulator.tensor_map import encode_tensor_map
 from tensorc.ir import interp
 from tensorc.ir.stmt import Program, Role
 from tensorc.lower.memory import plan_arena
 from tensorc.target import Target
 from tensorc_runtime import sizes
+from tensorc_runtime.cuda.plan import MAP_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from codegen.harness import Array
+    from tensorc_runtime.cuda.plan import TensorMap
+    from tensorc_runtime.sizes import Dims
 
 ORDERS = (
     LaunchOptions(checked=True),
@@ -65,7 +70,12 @@ class Run:
                     "dim": lambda i: dims[plan.dims[i]],
                     "status": lambda _: status,
                 }
-                args = [values[a.kind](a.index).to_bytes(8, "little") for a in launch.args]
+                args = [
+                    _encoded(plan.maps[a.index], values, dims)
+                    if a.kind == "map"
+                    else values[a.kind](a.index).to_bytes(8, "little")
+                    for a in launch.args
+                ]
                 if x * y * z:
                     done = kernels.launch(
                         launch.kernel, (x, y, z), launch.block, args, launch.shared, options
@@ -92,6 +102,16 @@ class Run:
         if written:
             note_written(address, array.nbytes)
         return address
+
+
+def _encoded(m: TensorMap, values: Mapping[str, Callable[[int], int]], dims: Dims) -> bytes:
+    """A tensor map as the emulated driver makes it."""
+    extents, item = [sizes.evaluate(s, dims) for s in m.sizes], MAP_TYPES[m.dtype]
+    strides = [item * math.prod(extents[: d + 1]) for d in range(len(extents) - 1)]
+    address = values[m.source.kind](m.source.index)
+    return encode_tensor_map(
+        address, extents, strides, m.box, item, "", (0, 32, 64, 128).index(m.swizzle)
+    )
 
 
 class Emulated:

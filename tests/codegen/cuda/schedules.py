@@ -65,3 +65,66 @@ def tensor_core_schedule(n: int = 128, stages: int = 1, *, swizzled: bool = Fals
     s.bind(i_block, "block.y")
     s.bind(j_block, "block.x")
     return s
+
+
+def warp_group_schedule(
+    m: int = 128,
+    n: int = 128,
+    k: int = 128,
+    *,
+    columns: int = 128,
+    groups: int = 2,
+    stages: int = 3,
+    roles: bool = True,
+) -> Schedule:
+    """C = A B^T on tensor cores of sm_90a: each of `groups` warp groups has 64 rows of a tile.
+
+    Tiles of both operands, 64 steps of the sum deep, are copied as boxes `stages - 1` steps ahead,
+    with `roles` by a warp group of its own.
+    """
+    a = tc.placeholder((m, k), "bfloat16", name="A")
+    b = tc.placeholder((n, k), "bfloat16", name="B")
+    r = tc.reduce_axis(k, name="k")
+
+    def product(i: tc.Expr, j: tc.Expr) -> tc.Expr:
+        return tc.sum(a[i, r].astype("float32") * b[j, r].astype("float32"), axis=r)
+
+    s = tc.Schedule([tc.compute((m, n), product, name="C")], args=[a, b])
+    i, j, depth = s.loops("C")
+    i_block, j_block, i_tile, j_tile = s.tile(i, j, 64 * groups, columns)
+    step, depth = s.split(depth, 64)
+    s.reorder(step, i_tile, j_tile, depth)
+    s.cache_write("C", j_block)
+    for name in "AB":
+        copied = s.cache_read(name, step, scope="shared").name
+        s.swizzle(copied, 128)
+        s.bulk_fetch(copied)
+
+    group, row = s.split(i_tile, 64)
+    part, depth = s.split(depth, 16)
+    s.reorder(part, group, row, j_tile, depth)
+    s.tensorize(row, f"wgmma.m64n{columns}k16.bf16")
+    s.bind(group, "thread.y")
+    for stage, names in (
+        ("C.local", ("i.inner.init", "j.inner.init")),
+        ("C", ("C.out0", "C.out1")),
+    ):
+        row, column = (s[stage].loop(x) for x in names)
+        group, row = s.split(row, 64)
+        warp, row = s.split(row, 16)
+        half, row = s.split(row, 8)
+        eight, column = s.split(column, 8)
+        four, pair = s.split(column, 2)
+        s.reorder(group, warp, row, four, half, eight, pair)
+        s.bind(s.fuse(s.fuse(warp, row), four), "thread.x")
+        s.bind(group, "thread.y")
+        s.unroll(half)
+        s.unroll(eight)
+        s.vectorize(pair)
+    if stages > 1:
+        s.pipeline(step, stages)
+    if roles:
+        s.specialize(step)
+    s.bind(i_block, "block.y")
+    s.bind(j_block, "block.x")
+    return s

@@ -1,0 +1,105 @@
+"""Device functions of sm_90: copies of boxes, mbarriers, warp groups. See `helpers.py`."""
+
+from __future__ import annotations
+
+_F = "__device__ __forceinline__"
+
+
+def _load(rank: int) -> str:
+    coordinates = ", ".join(f"int c{i}" for i in range(rank))
+    places = ", ".join(f"%{i + 3}" for i in range(rank))
+    values = ", ".join(f'"r"(c{i})' for i in range(rank))
+    return f"""// Issue a copy of a box to shared memory; `barrier` counts its bytes.
+{_F} void tma_load_{rank}d(
+    void* to, const TensorMap& map, {coordinates}, long long* barrier) {{
+  asm volatile("cp.async.bulk.tensor.{rank}d.shared::cluster.global.tile.mbarrier"
+               "::complete_tx::bytes [%0], [%1, {{{places}}}], [%2];"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(&map),
+                 "r"((unsigned)__cvta_generic_to_shared(barrier)), {values}
+               : "memory");
+}}"""
+
+
+HOPPER: dict[str, str] = {
+    "TensorMap": """// How the copy engine sees an array; the driver makes it.
+struct __align__(64) TensorMap {
+  unsigned long long opaque[16];
+};""",
+    **{f"tma_load_{rank}d": _load(rank) for rank in range(1, 6)},
+    "mbarrier_init": f"""// Make a barrier: so many arrivals, and all bytes expected, end a phase.
+{_F} void mbarrier_init(long long* barrier, int arrivals) {{
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(barrier)), "r"(arrivals)
+               : "memory");
+}}""",
+    "mbarrier_publish": f"""// Let the copy engine see barriers that were made.
+{_F} void mbarrier_publish() {{
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}}""",
+    "mbarrier_expect": f"""// Arrive, and expect so many bytes in this phase.
+{_F} void mbarrier_expect(long long* barrier, int bytes) {{
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+               :
+               : "r"((unsigned)__cvta_generic_to_shared(barrier)), "r"(bytes)
+               : "memory");
+}}""",
+    "mbarrier_arrive_warp": f"""// Arrive once for a warp, when all of its threads have come here.
+{_F} void mbarrier_arrive_warp(long long* barrier) {{
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) {{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];"
+                 :
+                 : "r"((unsigned)__cvta_generic_to_shared(barrier))
+                 : "memory");
+  }}
+}}""",
+    "ring_wait": f"""// Wait for a slot's next phase; its bit of `phases` says which.
+{_F} void ring_wait(long long* barriers, int slot, unsigned& phases) {{
+  const unsigned barrier = (unsigned)__cvta_generic_to_shared(barriers + slot);
+  unsigned done;
+  do {{
+    asm volatile("{{\\n"
+                 ".reg .pred over;\\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 over, [%1], %2;\\n"
+                 "selp.u32 %0, 1, 0, over;\\n"
+                 "}}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(phases >> slot & 1)
+                 : "memory");
+  }} while (!done);
+  phases ^= 1u << slot;
+}}""",
+    "descriptor": f"""// What tensor cores read: swizzled rows of `width` bytes.
+template <int width> {_F} unsigned long long descriptor(const void* tile) {{
+  const unsigned long long at = ((unsigned)__cvta_generic_to_shared(tile) & 0x3ffff) >> 4;
+  const unsigned long long mode = width == 128 ? 1 : width == 64 ? 2 : 3;
+  return at | 1ull << 16 | (unsigned long long)(8 * width >> 4) << 32 | mode << 62;
+}}""",
+    "wgmma_fence": f"""// Registers are as they should be when the next wgmma begins.
+{_F} void wgmma_fence() {{ asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }}""",
+    "wgmma_commit": f"""// End a group of wgmma.
+{_F} void wgmma_commit() {{ asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }}""",
+    "wgmma_wait": f"""// Wait until at most `left` groups of wgmma are still at work.
+template <int left> {_F} void wgmma_wait() {{
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(left) : "memory");
+}}""",
+    "publish_shared": f"""// Let tensor cores see what the thread has stored to shared memory.
+{_F} void publish_shared() {{
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}}""",
+    "sync_threads": f"""// Wait for the first `count` threads of the block.
+template <int count> {_F} void sync_threads() {{
+  asm volatile("bar.sync 1, %0;" ::"n"(count) : "memory");
+}}""",
+    "give_registers": f"""// Keep `count` registers in each thread of the warp group, and no more.
+template <int count> {_F} void give_registers() {{
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+}}""",
+    "take_registers": f"""// Wait until each thread of the warp group may have `count` registers.
+template <int count> {_F} void take_registers() {{
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+}}""",
+}

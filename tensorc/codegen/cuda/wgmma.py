@@ -1,0 +1,267 @@
+"""Tensor cores of sm_90a: nests that `tensorize` made a warp group's matrix product, as `wgmma`.
+
+The lanes of such a nest, 128 on `thread.x`, compute a tile of 64 rows; those elements are a lane's
+that the instruction gives it. Both operands are read from shared memory by the tensor cores
+themselves, through descriptors: swizzled rows of 32, 64 or 128 bytes, either along the sum or along
+the rows and columns. Serial loops around are one group: issued together, and waited for at the end.
+
+On other architectures the nest is emitted lane by lane, as any other.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tensorc.codegen.cuda.kernel import Loop, Node, Phase, written
+from tensorc.codegen.cuda.ranges import is_multiple
+from tensorc.codegen.cuda.tma import swizzle_of
+from tensorc.errors import CompileError
+from tensorc.ir.expr import Binary, BinaryOp, Buffer, Cast, Const, Expr, Load, Var, const_int
+from tensorc.ir.printer import show
+from tensorc.ir.simplify import simplify
+from tensorc.ir.stmt import Accumulate, For
+from tensorc.ir.walk import free_vars, substitute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tensorc.codegen.cuda.handshakes import Handshakes
+    from tensorc.codegen.cuda.stmt import StmtEmitter
+    from tensorc.target import Target
+
+NAME = re.compile(r"wgmma\.m64n(\d+)k16\.(bf16|f16)")
+_CAPABILITY = 90
+_DEPTH = 16
+_ROWS = 8  # Of a swizzle's pattern.
+_LIMIT = 64  # Instructions that are written out in one group.
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A warp group's product of two tiles, and the loops that make a group of several.
+
+    Attributes:
+        columns: N of the instruction.
+        kind: "bf16" or "f16".
+        loops: the serial loops around, outermost first.
+        phase: the lanes.
+        inner: the loops over a lane's elements, outermost first, and over the sum.
+        leaf: what a lane does.
+        left: the operand of 64 rows.
+        right: the operand of `columns` columns.
+    """
+
+    columns: int
+    kind: str
+    loops: tuple[Loop, ...]
+    phase: Phase
+    inner: tuple[For, ...]
+    leaf: Accumulate
+    left: Load
+    right: Load
+
+    @property
+    def own(self) -> tuple[Var, ...]:
+        """The variables that tell the elements of the tile apart."""
+        return (self.phase.threads["x"].var, *(loop.var for loop in self.inner))
+
+
+def operands(phase: Phase, target: Target) -> tuple[Buffer, ...]:
+    """The buffers that tensor cores read themselves, if a phase is such a product."""
+    product = _product(phase, (), target)
+    return () if product is None else (product.left.buffer, product.right.buffer)
+
+
+def find(node: Node, target: Target) -> Product | None:
+    """The product at `node`: a phase, or serial loops with nothing but one inside.
+
+    Raises:
+        CompileError: there is one, for this architecture, and the instruction cannot do it.
+    """
+    loops: list[Loop] = []
+    trips = 1
+    while isinstance(node, Loop):
+        trips *= const_int(node.loop.extent) or _LIMIT + 1
+        if len(node.body) != 1 or const_int(node.loop.start) != 0 or trips > _LIMIT:
+            return None
+        loops.append(node)
+        node = node.body[0]
+    return _product(node, tuple(loops), target) if isinstance(node, Phase) else None
+
+
+def _product(phase: Phase, loops: tuple[Loop, ...], target: Target) -> Product | None:
+    lane = phase.threads.get("x")
+    name = "" if lane is None else str(dict(lane.annotations).get("intrinsic", ""))
+    known = NAME.fullmatch(name)
+    if known is None or target.cuda.capability != _CAPABILITY or lane is None:
+        return None
+    if target.cuda.name != "sm_90a":
+        raise CompileError(
+            f"{name}: {target.cuda.name} leaves it out, though its devices have it; compile for "
+            "sm_90a, whose code runs on them and on no others"
+        )
+    inner: list[For] = []
+    body = phase.body
+    while isinstance(body, For):
+        inner.append(body)
+        body = body.body
+    match body:
+        case Accumulate(
+            _, _, _, (Binary(BinaryOp.MUL, Cast(Load() as x, _), Cast(Load() as y, _)),)
+        ):
+            rows = {v for i in x.indices for v in free_vars(i)}
+            left, right = (x, y) if inner[0].var in rows else (y, x)
+        case _:
+            wrote = ", ".join(dict.fromkeys(b.name for b in written(body) if b.scope != "local"))
+            raise CompileError(
+                f"{name}: lanes keep its result in registers, and here it is in {wrote}; set_scope "
+                "it to 'local'"
+            )
+    columns, kind = int(known.group(1)), known.group(2)
+    return Product(columns, kind, loops, phase, tuple(inner), body, left, right)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def emit(e: StmtEmitter, p: Product, hands: Handshakes) -> None:
+    """Write a group of products, and the wait for it.
+
+    Raises:
+        CompileError: an operand or the result does not lie as the instruction needs it.
+    """
+    first, pitch = _result(e, p)
+    left, right = _operand(e, p, p.left), _operand(e, p, p.right)
+    name = f"wgmma_m64n{p.columns}k{_DEPTH}_{p.kind}"
+    flags = f"{pitch}, {int(left.transposed)}, {int(right.transposed)}"
+    e.out.line("wgmma_fence();")
+    with e.region(), e.scope(), _nest(e, p.loops):
+        with e.statement(*first, *left.corner, *right.corner):
+            d = e.element(p.leaf.buffers[0], first).text
+            a, b = (
+                f"descriptor<{o.width}>(&{e.element(o.load.buffer, o.corner).text})"
+                for o in (left, right)
+            )
+        e.out.line(f"{name}<{flags}>(&{d}, {a}, {b});")
+    e.out.line("wgmma_commit();")
+    purpose = f"the products of {p.leaf.buffers[0].name} before what follows"
+    if hands.signal("wgmma_wait<0>()", purpose):
+        e.out.line("wgmma_wait<0>();")
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """An operand's tile: its first element, its pattern, whether the sum is along its rows."""
+
+    load: Load
+    corner: tuple[Expr, ...]
+    width: int
+    transposed: bool
+
+
+@contextmanager
+def _nest(e: StmtEmitter, loops: tuple[Loop, ...]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for node in loops:
+            e.out.line("#pragma unroll")
+            stack.enter_context(e.looping(node.loop, unroll=False))
+        yield
+
+
+def _zeroed(p: Product, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    zero: dict[Var, Expr] = {v: Const(0, v.dtype) for v in p.own}
+    return tuple(simplify(substitute(i, zero)) for i in indices)
+
+
+def _refuse(p: Product, buffer: Buffer, why: str) -> CompileError:
+    shown = ", ".join(map(show, buffer.shape))
+    return CompileError(
+        f"wgmma.m64n{p.columns}k{_DEPTH}.{p.kind}: {buffer.name}, {buffer.dtype}[{shown}] "
+        f"{buffer.scope}: {why}"
+    )
+
+
+def _result(e: StmtEmitter, p: Product) -> tuple[tuple[Expr, ...], int]:
+    """A thread's first element of the result, and how many lie from one row to the next."""
+    buffer = p.leaf.buffers[0]
+    place, indices = e.places[buffer], p.leaf.indices
+    base = place.offset(_zeroed(p, indices))
+    steps: dict[int, int | None] = {}
+    for number, loop in enumerate(p.inner[:-1]):
+        one: dict[Var, Expr] = {v: Const(int(v is loop.var), v.dtype) for v in p.own}
+        moved = place.offset(tuple(substitute(i, one) for i in indices))
+        steps[number] = const_int(simplify(Binary(BinaryOp.SUB, moved, base)))
+    pitch, rest = steps[0], [steps[n] for n in range(1, len(p.inner) - 1)]
+    if pitch is None or rest[-1] != 1 or rest[:-1] not in ([], [2]):
+        raise _refuse(
+            p, buffer, "a thread's elements of a row are not beside each other; divide it in all "
+            "phases as the instruction does"
+        )  # fmt: skip
+    return _zeroed(p, indices), pitch
+
+
+def _operand(e: StmtEmitter, p: Product, load: Load) -> _Operand:
+    buffer = load.buffer
+    size = buffer.dtype.bytes
+    depth = p.inner[-1].var
+    along = [d for d, i in enumerate(load.indices) if depth in set(free_vars(i))]
+    if buffer.scope != "shared" or len(along) != 1 or buffer.ndim < 2:
+        raise _refuse(p, buffer, "tensor cores read operands of two dimensions in shared memory")
+    width, row = swizzle_of(buffer), (const_int(buffer.shape[-1]) or 0) * size
+    if not width or row != width:
+        raise _refuse(
+            p, buffer, f"tensor cores read swizzled rows of 32, 64 or 128 bytes, and these are of "
+            f"{row} bytes with {f'the pattern of {width}' if width else 'no pattern'}; tile its "
+            "last dimension so, and swizzle it"
+        )  # fmt: skip
+    transposed = along[0] != buffer.ndim - 1
+    corner = _zeroed(p, load.indices)
+    lines = e.places[buffer].offset((*corner[:-1], Const(0)))
+    unit = _DEPTH
+    if transposed:
+        side = 64 if load is p.left else p.columns
+        unit = row // size
+        if side > unit:
+            raise _refuse(
+                p, buffer, f"its rows run along the {side} rows or columns of the tile, and hold "
+                f"{unit} of them; use tiles of so many, or store it with the sum along its rows"
+            )  # fmt: skip
+    if not is_multiple(lines, _ROWS * row // size) or not is_multiple(corner[-1], unit):
+        shown = ", ".join(map(show, corner))
+        raise _refuse(p, buffer, f"its tile begins at [{shown}], which need not be a row of 8")
+    return _Operand(load, corner, width, transposed)
+
+
+# --- the instruction --------------------------------------------------------------------------
+
+_HELPER = re.compile(r"wgmma_m64n(\d+)k16_(bf16|f16)")
+
+
+def helper(name: str) -> str | None:
+    """The device function of that name, if it is one of these instructions."""
+    known = _HELPER.fullmatch(name)
+    if known is None:
+        return None
+    columns, kind = int(known.group(1)), known.group(2)
+    count = columns // 2
+    places = [f"%{i}" for i in range(count)]
+    # Register 4n + 2h + c is the element of row half h and column 8n + c: PTX ISA 8.8, "Register
+    # Fragments for wgmma.mma_async.m64nNk16".
+    values = [
+        f'"+f"(d[{"pitch + " if i % 4 >= 2 else ""}{i // 4 * 2 + i % 2}])' for i in range(count)
+    ]
+    regs = ',"\n               "'.join(", ".join(places[i : i + 16]) for i in range(0, count, 16))
+    outs = ",\n                 ".join(", ".join(values[i : i + 4]) for i in range(0, count, 4))
+    return f"""// d += a * b by a warp group, of 64x16 and 16x{columns} elements of {kind}.
+template <int pitch, int a_trans, int b_trans>
+__device__ __forceinline__ void {name}(
+    float* d, unsigned long long a, unsigned long long b) {{
+  asm volatile("wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.{kind}.{kind} "
+               "{{{regs}}}, "
+               "%{count}, %{count + 1}, 1, 1, 1, %{count + 2}, %{count + 3};"
+               : {outs}
+               : "l"(a), "l"(b), "n"(a_trans), "n"(b_trans));
+}}"""
