@@ -16,7 +16,19 @@ from __future__ import annotations
 from math import copysign
 from typing import TYPE_CHECKING
 
-from tensorc.ir.expr import Binary, BinaryOp, Cast, Const, Expr, Load, Unary, UnaryOp, Var, Where
+from tensorc.ir.expr import (
+    Binary,
+    BinaryOp,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Unary,
+    UnaryOp,
+    Var,
+    Where,
+)
 from tensorc.ir.sets import prove
 from tensorc.ir.stmt import Accumulate, Store
 from tensorc.ir.walk import free_vars, loads, substitute, written_buffers
@@ -44,7 +56,7 @@ def _is_zero(program: Program, value: Expr, extra: Sequence[Expr]) -> bool:
     match value:
         case Binary(BinaryOp.MUL, a, b):
             return _is_zero(program, a, extra) and _is_zero(program, b, extra)
-        case Cast(a, _):
+        case Cast(a, _) | Call("tf32", (a,), _):
             return _is_zero(program, a, extra)
         case Load():
             return _holds_padding(program, value, extra)

@@ -1,4 +1,4 @@
-"""Contractions of 16-bit floats on tensor cores: warps multiply tiles of 16x8 results.
+"""Contractions on tensor cores: warps multiply tiles of 16x8 results.
 
     for io, jo in blocks:
       alloc C.local local                            # Each lane has what the instruction gives it.
@@ -13,11 +13,13 @@ chunks of 16 bytes, so that those of a fragment lie in different banks. Edges ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Binary, BinaryOp, Cast, Load, const_int
+from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Load, const_int
+from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import written_buffers
@@ -49,31 +51,56 @@ if TYPE_CHECKING:
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 
-KINDS = {"bfloat16": "bf16", "float16": "f16"}
-CAPABILITY = 80  # Of the first GPUs with mma.m16n8k16, ldmatrix of both, and cp.async.
-DEPTH = 16  # Steps of one instruction.
+CAPABILITY = 80  # Of the first GPUs with these instructions, ldmatrix, and cp.async.
 LINE = 128  # Bytes of all banks of shared memory.
-ROW, PADDING = 16, 8  # Rows of shared memory are 8 elements more than a multiple of 16.
+BANKS = 32
+PADDING = 8  # Elements of a row beyond whole lines: rows of fragments then lie in other banks.
 
 
-def kind_of(product: Product) -> str | None:
-    """The instruction's name for the operands' type, where it computes what the product does."""
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What a warp multiplies 16x8 results by: its name, the steps that it sums up, its rounding."""
+
+    name: str
+    depth: int
+    precision: str | None = None
+
+
+KINDS = {
+    "bfloat16": Instruction("mma.m16n8k16.bf16", 16),
+    "float16": Instruction("mma.m16n8k16.f16", 16),
+    "tf32": Instruction("mma.m16n8k8.tf32", 8),
+    "float32": Instruction("mma.m16n8k8.tf32", 8, "tf32"),
+}
+
+
+def instruction_of(product: Product, target: Target) -> Instruction | None:
+    """The instruction that computes what the product does, or what `target` lets it be rounded to.
+
+    That is of 16-bit floats as float32, of `tf32(x)`, and of float32 where the target says tf32.
+    """
     leaf = product.leaf
+    if leaf.buffers[0].dtype.name != "float32" or leaf.reducer.name != "sum":
+        return None
     match leaf.values[0]:
         case Binary(BinaryOp.MUL, Cast(Load(a, _), _), Cast(Load(b, _), _)):
-            same = a.dtype == b.dtype and a is not b
-            wide = leaf.buffers[0].dtype.name == "float32" and leaf.reducer.name == "sum"
-            return KINDS.get(a.dtype.name) if same and wide else None
+            kind = a.dtype.name
+        case Binary(BinaryOp.MUL, Call("tf32", (Load(a, _),), _), Call("tf32", (Load(b, _),), _)):
+            kind = "tf32"
+        case Binary(BinaryOp.MUL, Load(a, _), Load(b, _)) if target.precision == "tf32":
+            kind = a.dtype.name
         case _:
             return None
+    return KINDS.get(kind) if a.dtype == b.dtype and a is not b else None
 
 
 def warp_tile(product: Product, target: Target) -> WarpTile | None:
     """The tile by which tensor cores compute a product; None where they cannot, or it is small."""
-    if target.cuda.capability < CAPABILITY or kind_of(product) is None:
+    if target.cuda.capability < CAPABILITY or instruction_of(product, target) is None:
         return None
     steps = extent_of(steps_first(product)[-1])
-    return best_warp_tile(problem_of(product), steps, target.resolved().sms)
+    size = leaf_loads(product.leaf)[0].buffer.dtype.bytes
+    return best_warp_tile(problem_of(product), steps, target.resolved().sms, size)
 
 
 def tensor_product(
@@ -84,6 +111,8 @@ def tensor_product(
     Raises:
         ScheduleError: a step is refused.
     """
+    instruction = instruction_of(product, target)
+    assert instruction is not None, "the tile is one of tensor cores"
     made = cut(s, stage, product, tile.rows, tile.columns, tile.depth)
     copies = fetched(s, made, sides_last=False)
     if len(copies) != 2:
@@ -97,7 +126,7 @@ def tensor_product(
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         name = written_buffers(site.leaf)[0].name
         if name not in names:
-            _elements(s, name, site, dims, tile, f"mma.m16n8k16.{kind_of(product)}")
+            _elements(s, name, site, dims, tile, instruction)
     steps = const_int(s.extent(made.step)) or 0
     stages = stages_of(tile.stage_bytes, steps, RESIDENT, target.cuda)
     if stages > 1:
@@ -113,7 +142,9 @@ def _fetch(s: Schedule, copy: Copy, tile: WarpTile) -> None:
 
 
 def _spread(s: Schedule, copy: Copy) -> None:
-    """Put eight rows of a fragment in different banks: permuted, or padded by 16 bytes.
+    """Put the rows of a fragment in different banks: permuted in chunks of 16 bytes, or padded.
+
+    Chunks are what `ldmatrix` reads; of 32-bit elements it does so only along the steps of a sum.
 
     Raises:
         ScheduleError: a step is refused.
@@ -122,15 +153,15 @@ def _spread(s: Schedule, copy: Copy) -> None:
     assert buffer is not None, "the copy stands in the program"
     row = (const_int(buffer.shape[-1]) or 0) * buffer.dtype.bytes
     width = min(row, LINE)
-    if row & (row - 1) == 0 and attempt(
-        s, partial(s.swizzle, copy.name, width, SHIFT + (row // width).bit_length() - 1)
-    ):
+    chunks = row & (row - 1) == 0 and (buffer.dtype.bytes == 2 or copy.by_steps)
+    shift = SHIFT + (row // width).bit_length() - 1
+    if chunks and attempt(s, partial(s.swizzle, copy.name, width, shift)):
         return
-    s.storage_align(copy.name, buffer.ndim - 2, ROW, PADDING)
+    s.storage_align(copy.name, buffer.ndim - 2, BANKS, PADDING)
 
 
 def _elements(
-    s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile: WarpTile, mma: str
+    s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile: WarpTile, mma: Instruction
 ) -> None:
     """Give a tile's elements to warps and lanes: the products to tensor cores.
 
@@ -142,9 +173,9 @@ def _elements(
     inner = [Loop(s, name, v) for v in own if v is not row.var and v is not column.var]
     if isinstance(site.leaf, Accumulate):
         *others, depth = inner
-        chunk, depth = s.split(depth, DEPTH)
+        chunk, depth = s.split(depth, mma.depth)
         row, _ = _warps(s, row, column, [*others, chunk], [depth], tile)
-        s.tensorize(row, mma)
+        s.tensorize(row, mma.name, mma.precision)
         return
     row, column = _warps(s, row, column, inner, [], tile)
     half, row = s.split(row, 8)

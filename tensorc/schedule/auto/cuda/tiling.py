@@ -92,12 +92,14 @@ class Copy:
         name: its stage.
         source: the operand.
         transposed: its dimensions are in another order than the operand's.
+        by_steps: its last dimension is that of the steps of the reduction.
         bytes: what it takes.
     """
 
     name: str
     source: Buffer
     transposed: bool
+    by_steps: bool
     bytes: int
 
 
@@ -119,14 +121,13 @@ def fetched(s: Schedule, made: Tiled, *, sides_last: bool) -> list[Copy]:
         order = _order(use, made)
         if order is None:
             continue
-        kept = order == sorted(order) or (
-            not sides_last and _is_read_by_rows(use, order[-1], inner)
-        )
+        kept = order == sorted(order) or (not sides_last and _is_by_rows(use, order[-1], inner))
         given = None if kept else order
         stage = s.cache_read(use.buffer.name, made.step, scope="shared", order=given, pad=0)
         buffer = find_buffer(s.program, stage.name)
         assert buffer is not None, "the copy was just made"
-        copies.append(Copy(stage.name, use.buffer, given is not None, size_of(buffer)))
+        by_steps = kept and order != sorted(order)
+        copies.append(Copy(stage.name, use.buffer, not kept, by_steps, size_of(buffer)))
     return copies
 
 
@@ -152,7 +153,7 @@ def _order(use: Load, made: Tiled) -> list[int] | None:
     return None
 
 
-def _is_read_by_rows(use: Load, side: int, inner: Var) -> bool:
+def _is_by_rows(use: Load, side: int, inner: Var) -> bool:
     """Whether the last dimension of an operand is that of a side, or that of the steps alone."""
     last = len(use.indices) - 1
     along = [d for d, i in enumerate(use.indices) if depends([i], inner)]

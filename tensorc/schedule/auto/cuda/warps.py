@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.auto.cuda.tiles import Problem
     from tensorc.target import CudaArch
 
-FMAS = 1024  # Of 16-bit floats in a cycle: A100's data sheet, 312e12 / 2 / 108 / 1.41e9.
+FMAS = 2048  # Times bytes of an operand, in a cycle: A100's data sheet, 312e12 / 108 / 1.41e9.
 SHARED = 128  # Bytes in a cycle, of 32 banks.
 FETCHED = 40  # Bytes in a cycle that come from the second-level cache: 5120 / 108, and some less.
 BUSY = 8  # Warps that hide the latency of what they do: two on each of four schedulers.
@@ -36,6 +36,7 @@ class WarpTile:
     warp_rows: int
     warp_columns: int
     depth: int
+    size: int = 2  # Bytes of an operand's element.
 
     @property
     def warps(self) -> int:
@@ -44,8 +45,8 @@ class WarpTile:
 
     @property
     def stage_bytes(self) -> int:
-        """Shared memory of one stage: both operands, of 16 bits each."""
-        return 2 * (self.rows + self.columns) * self.depth
+        """Shared memory of one stage: both operands."""
+        return self.size * (self.rows + self.columns) * self.depth
 
 
 # Results of a block and of a warp: 64x32 of a warp take 64 registers of each thread.
@@ -64,19 +65,20 @@ SIDES = (
     (64, 8, 16, 8),
     (16, 8, 16, 8),
 )
-DEPTHS = (32, 16)  # Steps of the reduction for which operands are fetched at a time.
+ROWS = (64, 32)  # Bytes of a row of an operand for which it is fetched at a time.
 
 
-def best_warp_tile(problem: Problem, steps: int, sms: int) -> WarpTile | None:
+def best_warp_tile(problem: Problem, steps: int, sms: int, size: int = 2) -> WarpTile | None:
     """The tile for a problem on a device of `sms` multiprocessors; the first of equal ones.
 
-    `steps` are those of the reduction's longest loop. None where no tile fits into the result.
+    `steps` are those of the reduction's longest loop, `size` the bytes of an operand's element.
+    None where no tile fits into the result.
     """
-    depth = next((d for d in DEPTHS if d <= steps), None)
+    depth = next((n // size for n in ROWS if n // size <= steps), None)
     fits = [x for x in SIDES if x[0] <= problem.m and x[1] <= problem.n]
     if depth is None or not fits:
         return None
-    tiles = [WarpTile(*x, depth) for x in fits]
+    tiles = [WarpTile(*x, depth, size) for x in fits]
     return min(tiles, key=lambda t: warp_time(t, problem, sms, warp_parts(t, problem, sms)))
 
 
@@ -92,9 +94,9 @@ def warp_time(tile: WarpTile, problem: Problem, sms: int, parts: int) -> float:
     """
     each = ceil(warp_blocks(tile, problem) * parts / sms)
     step = max(
-        tile.rows * tile.columns / FMAS,
-        2 * tile.warps * (tile.warp_rows + tile.warp_columns) / SHARED,
-        2 * (tile.rows + tile.columns) / FETCHED,
+        tile.rows * tile.columns * tile.size / FMAS,
+        tile.size * tile.warps * (tile.warp_rows + tile.warp_columns) / SHARED,
+        tile.size * (tile.rows + tile.columns) / FETCHED,
     )
     waiting = max(1.0, BUSY / (min(each, RESIDENT) * tile.warps))
     steps = ceil(problem.k / parts / tile.depth) * tile.depth
