@@ -36,11 +36,11 @@ from tensorc.schedule.auto.cuda.tiling import (
     steps_first,
     whole_vectors,
 )
-from tensorc.schedule.auto.cuda.warps import warp_parts
+from tensorc.schedule.auto.cuda.warps import RESIDENT, stages_of, warp_parts
 from tensorc.schedule.auto.products import Product, product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.schedule import Loop, Schedule
-from tensorc.schedule.tree import find_buffer, own_loops
+from tensorc.schedule.tree import find_buffer, find_loop, own_loops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,26 +52,42 @@ if TYPE_CHECKING:
 
 PAD = 4  # Elements by which rows of a transposed tile are longer: 16 bytes keep vectors aligned.
 BANKS = 32
+SECTOR = 8  # Neighbours of a row in one sector of global memory, of 4 bytes each.
+WORD = 4
+ASYNC = 80  # The capability with asynchronous copies, of so many bytes.
+ASYNC_BYTES = (4, 8, 16)
+UNROLL = 16  # Steps that are written out.
+STAGES = 3  # Steps in shared memory at most, where they are fetched ahead.
 SHARED_BYTES = 48 * 1024
 LEAST_WORK = 8  # Steps of a reduction below which a tile is not worth its copies.
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A loop over a side of a tile: groups, threads, and neighbours of a thread."""
+    """A side of a tile: warps, groups of a warp's part, threads, and neighbours of a thread.
 
+    With `pairs` neighbouring threads of a side count before those of the other one: see `cut_of`.
+    """
+
+    warps: int
     groups: int
     threads: int
     vector: int
+    pairs: bool
 
 
-def cut_of(side: int, regs: int) -> Cut:
-    """How a side is cut: a thread has vectors of 4, one in each of `groups` parts of the side.
+def cut_of(side: int, regs: int, warp: int) -> Cut:
+    """How a side is cut: a thread has vectors of 4, one in each of `groups` parts of a warp's part.
 
-    So the threads of a warp read neighbouring vectors from shared memory, in different banks.
+    So the threads of a warp read neighbouring vectors from shared memory, in different banks. Where
+    `warp` threads of each side are a warp's, lane 2 b + a has the neighbours a of one side and b of
+    the other: each 16 bytes are then read by two lanes that differ in one of the lowest two bits.
     """
     vector = 4 if regs % 4 == 0 else regs if regs == 2 else 1
-    return Cut(regs // vector, side // regs, vector)
+    threads = side // regs
+    if not warp:
+        return Cut(1, regs // vector, threads, vector, pairs=False)
+    return Cut(threads // warp, regs // vector, warp, vector, pairs=True)
 
 
 def split_products(s: Schedule, target: Target) -> None:
@@ -85,8 +101,8 @@ def split_products(s: Schedule, target: Target) -> None:
         if wide is not None:
             parts, depth = warp_parts(wide, problem, sms), wide.depth
         else:
-            tile = best_tile(problem, sms)
-            parts, depth = parts_of(tile, problem, sms), depth_of(problem.k, tile)
+            tile = best_tile(problem, target)
+            parts, depth = parts_of(tile, problem, target), depth_of(problem.k)
         if parts > 1 and len(product.reduced) == 1:
             every = product.spatial, product.reduced
             attempt(s, partial(fold_in_parts, s, stage, *every, parts, depth))
@@ -104,23 +120,38 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     wide = warp_tile(product, target)
     if wide is not None and attempt(s, partial(tensor_product, s, stage, product, wide, target)):
         return
-    tile = best_tile(problem_of(product), target.resolved().sms)
-    depth = depth_of(const_int(steps_first(product)[-1].extent) or SYMBOLIC, tile)
+    tile = best_tile(problem_of(product), target)
+    depth = depth_of(const_int(steps_first(product)[-1].extent) or SYMBOLIC)
     made = cut(s, stage, product, tile.rows, tile.columns, depth)
     copies = fetched(s, made, sides_last=True)
     total = sum(x.bytes for x in copies)
     if total > SHARED_BYTES or not copies:
         raise ScheduleError(f"tile_product({stage}): {total} bytes are too much shared memory")
     collect(s, stage, product, made)
-    _threads(s, product, made, tile, copies)
+    _threads(s, product, made, tile, copies, target)
+    steps = const_int(s.extent(made.step)) or 0
+    stages = stages_of(total, steps, RESIDENT, target.cuda) if _is_ahead(s, copies) else 1
+    if stages > 1:
+        attempt(s, partial(s.pipeline, made.step, min(stages, STAGES)))
     on_blocks(s, made)
+
+
+def _is_ahead(s: Schedule, copies: Sequence[Copy]) -> bool:
+    """Whether all copies of a step are asynchronous."""
+    loops = [[find_loop(s.program, x.var) for x in s.loops(c.name)] for c in copies]
+    return all(any(x and ("async", True) in x.annotations for x in each) for each in loops)
 
 
 # --- threads --------------------------------------------------------------------------------------
 
 
 def _threads(
-    s: Schedule, product: Product, made: Tiled, tile: Tile, operands: Sequence[Copy]
+    s: Schedule,
+    product: Product,
+    made: Tiled,
+    tile: Tile,
+    operands: Sequence[Copy],
+    target: Target,
 ) -> None:
     """Give every nest inside of a block its threads.
 
@@ -129,7 +160,7 @@ def _threads(
     """
     copies = {x.name for x in operands}
     for copy in operands:
-        _fetch(s, copy, tile)
+        _fetch(s, copy, tile, target)
     every, dims = phases_of(s, product, made)
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
@@ -138,13 +169,47 @@ def _threads(
             _elements(s, name, site, dims, tile)
 
 
-def _fetch(s: Schedule, copy: Copy, tile: Tile) -> None:
-    """Fetch a tile with all threads of a block, as vectors where rows are multiples of them."""
+def _fetch(s: Schedule, copy: Copy, tile: Tile, target: Target) -> None:
+    """Fetch a tile with all threads of a block, as vectors where rows are multiples of them.
+
+    A transposed tile is copied asynchronously element by element: 8 neighbours of each of 4 rows by
+    a warp, which are whole sectors of global memory, and in its padded rows lie in 32 banks.
+    """
     buffer = find_buffer(s.program, copy.name)
     assert buffer is not None, "the copy stands in the program"
-    if copy.transposed and buffer.ndim > 1 and (const_int(buffer.shape[-1]) or 0) % BANKS == 0:
+    row = const_int(buffer.shape[-1]) or 0
+    padded = copy.transposed and buffer.ndim > 1 and row % (BANKS // 2) == 0
+    if padded:
         s.storage_align(copy.name, buffer.ndim - 2, BANKS, PAD)
-    s.cooperative_fetch(copy.name, tile.threads, whole_vectors(s, copy))
+    lanes = whole_vectors(s, copy)
+    ahead = target.cuda.capability >= ASYNC and copy.source.dtype.bytes * lanes in ASYNC_BYTES
+    if ahead and copy.transposed and copy.source.dtype.bytes == WORD:
+        if padded and attempt(s, partial(_by_sectors, s, copy, tile)):
+            return
+        lanes = 1
+    s.cooperative_fetch(copy.name, tile.threads, lanes)
+    if ahead:
+        s.annotate(s.loops(copy.name)[-1], "async", True)
+
+
+def _by_sectors(s: Schedule, copy: Copy, tile: Tile) -> None:
+    """Copy elements asynchronously, SECTOR neighbours of each row side by side.
+
+    Raises:
+        ScheduleError: a step is refused; rows are no multiple of a sector.
+    """
+    *before, down, across = s.loops(copy.name)[-copy.source.ndim :]
+    rows, length = (const_int(s.extent(x)) or 1 for x in (down, across))
+    if length % SECTOR or rows % (tile.threads // SECTOR):
+        raise ScheduleError(f"a copy of {rows} x {length} elements does not fit the threads")
+    outer, x = s.split(across, SECTOR)
+    groups, y = s.split(down, tile.threads // SECTOR)
+    s.reorder(y, x, *before, groups, outer)
+    for loop in (*before, groups, outer):
+        s.unroll(loop)
+    s.bind(y, "thread.y")
+    s.bind(x, "thread.x")
+    s.annotate(x, "async", True)
 
 
 def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile: Tile) -> None:
@@ -152,24 +217,54 @@ def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile
     own = {x.var: x for x in own_loops(s.program, site.leaf)}
     row, column = sides_of(site, own, dims)
     inner = [Loop(s, name, v) for v in own if v is not row and v is not column]
-    down = _cut(s, Loop(s, name, row), cut_of(tile.rows, tile.row_regs))
-    across = _cut(s, Loop(s, name, column), cut_of(tile.columns, tile.column_regs))
-    registers = [*down[1:], *across[1:]]
-    s.reorder(down[0], across[0], *inner, *registers)
+    down = _cut(s, Loop(s, name, row), cut_of(tile.rows, tile.row_regs, tile.warp_rows))
+    cuts = cut_of(tile.columns, tile.column_regs, tile.warp_columns)
+    across = _cut(s, Loop(s, name, column), cuts)
+    registers = [*down.registers, *across.registers]
+    far = [*down.warps, *across.warps, *down.pairs, *across.pairs]
+    s.reorder(*far, down.thread, across.thread, *inner, *registers)
+    for loop in inner:
+        if (const_int(s.extent(loop)) or UNROLL + 1) <= UNROLL:
+            s.unroll(loop)
     for loop in registers:
         last = loop is registers[-1] and isinstance(site.leaf, Store)
-        if last and len(across) > 1 and attempt(s, partial(s.vectorize, loop)):
+        if last and across.registers and attempt(s, partial(s.vectorize, loop)):
             continue
         s.unroll(loop)
-    s.bind(down[0], "thread.y")
-    s.bind(across[0], "thread.x")
+    if far:
+        joined = far[0]
+        for loop in far[1:]:
+            joined = s.fuse(joined, loop)
+        s.bind(joined, "thread.z")
+    s.bind(down.thread, "thread.y")
+    s.bind(across.thread, "thread.x")
 
 
-def _cut(s: Schedule, loop: Loop, cut: Cut) -> list[Loop]:
-    """The threads' loop, then those of their registers: groups and neighbours."""
-    groups = vector = None
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The loops of a side of a tile: of warps, of their threads, and of a thread's registers."""
+
+    warps: tuple[Loop, ...]
+    pairs: tuple[Loop, ...]
+    thread: Loop
+    registers: tuple[Loop, ...]
+
+
+def _cut(s: Schedule, loop: Loop, cut: Cut) -> Parts:
+    """Cut a side among warps, groups of neighbours, threads of a warp, and neighbours."""
+    warps: list[Loop] = []
+    pairs: list[Loop] = []
+    registers: list[Loop] = []
+    if cut.warps > 1:
+        warp, loop = s.split(loop, cut.groups * cut.threads * cut.vector)
+        warps.append(warp)
     if cut.groups > 1:
-        groups, loop = s.split(loop, cut.threads * cut.vector)
+        group, loop = s.split(loop, cut.threads * cut.vector)
+        registers.append(group)
     if cut.vector > 1:
         loop, vector = s.split(loop, cut.vector)
-    return [loop, *(x for x in (groups, vector) if x is not None)]
+        registers.append(vector)
+    if cut.pairs and cut.threads > 2:
+        pair, loop = s.split(loop, 2)
+        pairs.append(pair)
+    return Parts(tuple(warps), tuple(pairs), loop, tuple(registers))

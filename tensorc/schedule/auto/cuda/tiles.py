@@ -8,21 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorc.target import Target
 
 SIDES = (128, 64, 32, 16)
 REGS = (8, 4, 2, 1)
 MOST_REGS = 64  # Results of one thread, of four bytes.
 MOST_THREADS = 256
 WARP = 32
-SHARED = 1.0  # What an operand's element costs that a thread reads from shared memory, in FMAs.
-FETCHED = 8.0  # What one costs that a block fetches, beside what else its multiprocessor does.
-RESIDENT = 4  # Blocks of one multiprocessor that run at a time, by rule.
-BUSY = 128  # Threads of a multiprocessor that hide the latency of what they load...
-INDEPENDENT = 1024  # ... and multiply-adds that hide their own, up to CHAINS of a thread.
-CHAINS = 8
-DEPTHS = (16, 32, 8, 24, 12, 20, 28)
-LAUNCH = 5e5  # What a kernel more costs: some microseconds.
-STORED = 10.0  # What a byte costs that is stored to, or loaded from, global memory.
+WARP_ROWS = (8, 4, 2, 16)  # Threads of a warp along the rows, the best first.
+# Multiply-adds of float32 in a cycle, by capability: NVIDIA's "CUDA C++ Programming Guide", table
+# "Throughput of Native Arithmetic Instructions". Newer ones are as the last.
+FMAS = {75: 64, 80: 64, 86: 128, 87: 128, 89: 128, 90: 128}
+ISSUED = 4  # Instructions of a multiprocessor in a cycle.
+OTHERS = 0.08  # Of a step, beside multiply-adds and loads: copies, addresses (1162 of 1024 + 64).
+WAVES = 2  # Passes of shared memory for a load of 16 bytes by each thread; 1 for smaller ones.
+COPIED = 4  # Cycles of a warp's copy to shared memory: an element, or a vector, for each lane.
+FETCHED = 32  # Bytes in a cycle that come from the second-level cache.
+BUSY = 8  # Warps that hide the latency of what they load: two on each of four schedulers.
+REGISTERS = 65536  # Of a multiprocessor.
+ADDRESSES = 32  # Registers of a thread beside results and operands.
+START = 1000  # Cycles until a block has its first operands, and stores its results.
+SLACK = 0.2  # How much of what is not the bottleneck is not hidden behind it.
+DEPTHS = (16, 8, 24, 12, 20, 28)
+LAUNCH = 4000  # Cycles of a kernel more: some microseconds.
+STORED = 12  # Bytes in a cycle that come from, or go to, global memory.
 SPLIT_DEPTH = 256  # Steps of a part of the reduction at least, where it is split among blocks.
 MOST_PARTS = 32
 
@@ -41,6 +53,17 @@ class Tile:
         """Threads of a block."""
         return (self.rows // self.row_regs) * (self.columns // self.column_regs)
 
+    @property
+    def warp_rows(self) -> int:
+        """Threads of a warp along the rows of its compact part of the tile; 0 if it has none."""
+        sides = self.rows // self.row_regs, self.columns // self.column_regs
+        return next((r for r in WARP_ROWS if sides[0] % r == 0 and sides[1] % (WARP // r) == 0), 0)
+
+    @property
+    def warp_columns(self) -> int:
+        """Threads of a warp along the columns."""
+        return WARP // self.warp_rows if self.warp_rows else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -53,8 +76,8 @@ class Problem:
     size: int = 4
 
 
-def best_tile(problem: Problem, sms: int) -> Tile:
-    """The tile for a problem on a device of `sms` multiprocessors."""
+def best_tile(problem: Problem, target: Target) -> Tile:
+    """The tile for a problem on a GPU."""
     found = [
         Tile(rows, columns, a, b)
         for rows in _sides(problem.m)
@@ -66,7 +89,7 @@ def best_tile(problem: Problem, sms: int) -> Tile:
         t for t in found if t.threads <= MOST_THREADS and _registers(t, problem.size) <= MOST_REGS
     ]
     wide = [t for t in fits if t.threads >= WARP] or fits
-    return min(wide, key=lambda t: time_of(t, problem, sms, parts_of(t, problem, sms)))
+    return min(wide, key=lambda t: time_of(t, problem, target, parts_of(t, problem, target)))
 
 
 def _registers(tile: Tile, size: int) -> int:
@@ -87,36 +110,53 @@ def blocks_of(tile: Tile, problem: Problem) -> int:
     return ceil(problem.m / tile.rows) * ceil(problem.n / tile.columns) * problem.batch
 
 
-def time_of(tile: Tile, problem: Problem, sms: int, parts: int) -> float:
-    """The time of a problem by rule, in multiply-adds of one multiprocessor.
+def time_of(tile: Tile, problem: Problem, target: Target, parts: int) -> float:
+    """Cycles of the busiest multiprocessor, with its reduction in so many parts, by rule.
 
-    The busiest multiprocessor counts. Threads that load more than they multiply wait for shared
-    memory, few threads for the latency of what they do. Parts of the reduction cost a second kernel
-    that reads what the first has stored.
+    A step of its warps takes what takes longest: multiply-adds, instructions, loads from shared
+    memory, what the block fetches. Blocks that run at the same time share all of these; few warps
+    leave them waiting. Parts cost a second kernel that reads what the first has stored.
     """
+    sms, wide = target.resolved().sms, max(1, problem.size // 4)
     each = ceil(blocks_of(tile, problem) * parts / sms)
-    a, b = tile.row_regs, tile.column_regs
-    efficiency = a * b / (a * b + SHARED * (a + b))
-    threads = min(each, RESIDENT) * tile.threads
-    waiting = max(1.0, BUSY / threads, INDEPENDENT / (threads * min(a * b, CHAINS)))
-    whole_warps = ceil(tile.threads / WARP) * WARP / tile.threads
-    work = tile.rows * tile.columns / efficiency * waiting * whole_warps
+    a, b, warps = tile.row_regs, tile.column_regs, ceil(tile.threads / WARP)
+    loads = wide * (ceil(a / 4) + ceil(b / 4))
+    waves = sum(wide * (x // 4 * WAVES if x >= 4 else 1) for x in (a, b))
+    costs = (
+        warps * a * b * WARP * wide / _fmas(target),
+        warps * (a * b + loads) * (1 + OTHERS) / ISSUED,
+        warps * waves + COPIED * (tile.rows + tile.columns / 4) * wide / WARP,
+        problem.size * (tile.rows + tile.columns) / FETCHED,
+    )
+    step = (1 - SLACK) * max(costs) + SLACK * sum(costs)
+    resident = min(each, max(1, REGISTERS // (tile.threads * _taken(tile, problem.size))))
+    waiting = max(1.0, BUSY / (resident * warps))
     results = problem.m * problem.n * problem.batch * problem.size
-    passes = LAUNCH + (2 * parts + 1) * results * STORED / sms if parts > 1 else 0.0
-    return each * (work + FETCHED * (tile.rows + tile.columns)) * problem.k / parts + passes
+    passes = LAUNCH + (2 * parts + 1) * results / sms / STORED if parts > 1 else 0.0
+    return each * step * waiting * problem.k / parts + ceil(each / resident) * START + passes
 
 
-def depth_of(k: int, tile: Tile) -> int:
-    """Steps of the reduction for which operands are fetched at a time."""
-    small = tile.rows * tile.columns <= 64 * 64
-    order = sorted(DEPTHS, key=lambda d: (d % 4 != 0, abs(d - (32 if small else 16))))
+def _fmas(target: Target) -> int:
+    capability = target.cuda.capability
+    return next((n for c, n in reversed(FMAS.items()) if c <= capability), FMAS[75])
+
+
+def _taken(tile: Tile, size: int) -> int:
+    """Registers of a thread: results, operands of two steps, addresses."""
+    operands = 2 * (tile.row_regs + tile.column_regs) * max(1, size // 4)
+    return _registers(tile, size) + operands + ADDRESSES
+
+
+def depth_of(k: int) -> int:
+    """Steps of the reduction for which operands are fetched at a time, a part of all if it can."""
+    order = sorted(DEPTHS, key=lambda d: (d % 8 != 0, d % 4 != 0, abs(d - 16)))
     if k <= max(DEPTHS):
         return k
     return next((d for d in order if k % d == 0), 16)
 
 
-def parts_of(tile: Tile, problem: Problem, sms: int) -> int:
+def parts_of(tile: Tile, problem: Problem, target: Target) -> int:
     """How many parts of the reduction run in blocks of their own; 1 where that does not pay."""
     blocks = blocks_of(tile, problem)
-    most = max(1, min(sms // blocks, problem.k // SPLIT_DEPTH, MOST_PARTS))
-    return min((1, most), key=lambda parts: time_of(tile, problem, sms, parts))
+    most = max(1, min(target.resolved().sms // blocks, problem.k // SPLIT_DEPTH, MOST_PARTS))
+    return min((1, most), key=lambda parts: time_of(tile, problem, target, parts))

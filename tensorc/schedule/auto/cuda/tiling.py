@@ -16,6 +16,7 @@ from math import gcd
 from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.errors import ScheduleError
+from tensorc.ir.affine import linear
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
@@ -25,7 +26,7 @@ from tensorc.schedule.auto.cuda.consumers import consume
 from tensorc.schedule.auto.cuda.tiles import Problem
 from tensorc.schedule.auto.products import Product, relax
 from tensorc.schedule.schedule import Loop, Schedule
-from tensorc.schedule.tree import find_allocation, find_buffer, find_loop, sites
+from tensorc.schedule.tree import find_allocation, find_buffer, find_loop, sites, stage_sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,12 +162,15 @@ def _is_by_rows(use: Load, side: int, inner: Var) -> bool:
 
 
 def whole_vectors(s: Schedule, copy: Copy) -> int:
-    """How many neighbours a thread copies at once: up to 16 bytes, of which rows are multiples."""
+    """How many neighbours a thread copies at once: up to 16 bytes, on a multiple of them."""
+    (*_, site) = stage_sites(s.program, copy.name)
     row = const_int(copy.source.shape[-1])
-    extent = const_int(s.extent(s.loops(copy.name)[-1]))
-    if row is None or extent is None:
+    extent = const_int(site.loops[-1].extent)
+    form = linear(next(u for u in leaf_loads(site.leaf) if u.buffer is copy.source).indices[-1])
+    if row is None or extent is None or form is None:
         return 1
-    return gcd(VECTOR_BYTES // copy.source.dtype.bytes, row, extent)
+    steps = [c for v, c in form.coeffs.items() if v is not site.loops[-1].var]
+    return gcd(VECTOR_BYTES // copy.source.dtype.bytes, row, extent, form.const, *steps)
 
 
 def collect(s: Schedule, stage: str, product: Product, made: Tiled) -> None:
