@@ -11,6 +11,7 @@ import tensorc as tc
 from schedule.cuda.grids import allocations, assert_close, kernels, phases
 from schedule.nests import assert_same_results, diagonal, matmul, scale, two_stages
 from schedule.programs_random import HARD
+from tensorc import ops
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.schedule.auto import auto_schedule
@@ -96,17 +97,35 @@ def test_few_elements_are_spread_over_more_blocks() -> None:
 
 def test_a_softmax_is_one_kernel_that_reads_each_row_once() -> None:
     s = auto_schedule(build([tc.ops.softmax(tc.placeholder((2048, 256), name="x"))]), GPU)
-    assert kernels(s.program) == [({"block.x": 2048}, 32)]
+    assert kernels(s.program) == [({"block.x": 512}, 128)]
     assert allocations(s.program) == {
-        "x.local": ("local", 256),
-        "exp": ("local", 256),
-        "max": ("shared", 1),
-        "shift": ("shared", 1),
-        "sum": ("shared", 1),
+        "x.local": ("local", 4 * 256),
+        "exp": ("local", 4 * 256),
+        "max": ("shared", 4),
+        "shift": ("shared", 4),
+        "sum": ("shared", 4),
     }
     assert [stage for stage, _ in phases(s.program)] == [
         *("x.local", "max", "max", "shift", "exp", "sum", "sum", "softmax")
     ]
+
+
+def test_an_argmax_folds_each_row_by_a_warp_or_a_block() -> None:
+    for length, shape in ((1024, ({"block.x": 2048}, 128)), (8192, ({"block.x": 8192}, 512))):
+        s = auto_schedule(
+            build([ops.argmax(tc.placeholder((8192, length), name="x"), axis=1)]), GPU
+        )
+        assert kernels(s.program) == [shape]
+
+
+def test_what_folds_the_same_rows_is_one_kernel() -> None:
+    t = tc.placeholder((512, 300), name="x")
+    plain = build([ops.argmax(t, axis=1), ops.argmin(t, axis=1), ops.max(t, axis=1)])
+    s = auto_schedule(plain, GPU)
+    assert len(kernels(s.program)) == 1
+    small = tc.placeholder((3, 40), name="x")
+    plain = build([ops.argmax(small, axis=1), ops.argmin(small, axis=1)])
+    assert_close(plain, auto_schedule(plain, GPU).program)
 
 
 def test_rows_that_fit_neither_registers_nor_shared_memory_are_stored() -> None:

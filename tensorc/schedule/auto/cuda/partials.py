@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, ForKind, Store
+from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, iterations, stride
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.schedule import Loop, Schedule
@@ -117,12 +118,14 @@ def _with_its_start(s: Schedule, stage: str) -> None:
         depth += 1
 
 
-def accumulation(s: Schedule, stage: str) -> Site | None:
-    """The one statement that folds values into `stage` alone, in plain loops."""
+def accumulation(s: Schedule, stage: str, *, alone: bool = True) -> Site | None:
+    """The one statement that folds values into `stage`, in plain loops; `alone`, or with others."""
     found = stage_sites(s.program, stage)
     sums = [x for x in found if isinstance(x.leaf, Accumulate)]
     others = [x for x in found if isinstance(x.leaf, Store)]
-    if len(sums) != 1 or not others or len(sums[0].leaf.buffers) != 1:  # type: ignore[union-attr]
+    if len(sums) != 1 or not others:
+        return None
+    if alone and len(written_buffers(sums[0].leaf)) != 1:
         return None
     plain = all(x.kind is ForKind.SERIAL for site in found for x in site.loops)
     return sums[0] if plain and not sums[0].conds and sums[0].loops else None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WARP = 32
 SHORT_ROW = 8  # Elements below which a thread may as well go through a row by itself.
-NARROW_ROW = 128  # Elements up to which a block of one warp has too little to do.
+NARROW_ROW = 128  # Elements up to which a block has more warps, since each has little to do.
 WARP_ROW = 1024  # Elements up to which a warp goes through a row; beyond, a block of threads.
 LONG_ROW = 4096  # Elements beyond which the block has more of them.
 WARPS = 8  # Rows that the warps of one block go through.
@@ -83,15 +83,16 @@ def _stands(s: Schedule, nest: object) -> bool:
 
 
 def _stage(nest: object) -> str | None:
-    """What a nest of plain loops computes, if it is one thing."""
+    """What a nest of plain loops computes, if it is one thing, or a tuple that is folded as one."""
     if not isinstance(nest, For):
         return None
     names = [b.name for b in facts(nest).written]
     inside = sites(nest)
     plain = all(x.kind is ForKind.SERIAL for site in inside for x in site.loops)
-    if len(names) != 1 or not plain or any(isinstance(x.leaf, Check) for x in inside):
+    if not plain or any(isinstance(x.leaf, Check) for x in inside):
         return None
-    return names[0]
+    together = {b.name for x in inside if isinstance(x.leaf, Accumulate) for b in x.leaf.buffers}
+    return names[-1] if len(names) == 1 or set(names) == together else None
 
 
 def _kernel(s: Schedule, nest: For, stage: str, target: Target) -> None:
@@ -176,7 +177,7 @@ def _made(s: Schedule, group: Group) -> list[Buffer]:
 
 def _group(s: Schedule, nest: For, stage: str, target: Target) -> Group | None:
     """The head of a group: its row loop cut into blocks of rows."""
-    update = accumulation(s, stage)
+    update = accumulation(s, stage, alone=False)
     if update is None or not is_contiguous(update) or update.loops[0] is not nest:
         return None
     assert isinstance(update.leaf, Accumulate), "it is one"
@@ -208,15 +209,13 @@ def _shape(spatial: Sequence[For], length: int | None, target: Target) -> tuple[
         return 1, WARP * WARPS
     if length > WARP_ROW:
         return 1, (WARPS if length <= LONG_ROW else 2 * WARPS) * WARP
-    if length > NARROW_ROW:
-        return 1, WARP
     count = const_int(spatial[-1].extent)
     if count is None:
         return 1, WARP
     total = count
     for x in spatial[:-1]:
         total *= extent_of(x)
-    rows = WARPS
+    rows = WARPS if length <= NARROW_ROW else WARPS // 2
     while rows > 1 and (count % rows or total // rows < target.resolved().sms):
         rows //= 2
     return rows, WARP
@@ -297,8 +296,9 @@ def _phases(s: Schedule, group: Group) -> None:
 def _phase(s: Schedule, group: Group, nest: object) -> None:
     """The rows of a nest on thread.y, their elements on thread.x."""
     assert isinstance(nest, For), "a row has a loop"
-    (site,) = sites(nest)
+    (*before, site) = sites(nest)
     assert not isinstance(site.leaf, Check), "a stage is computed by stores"
+    assert all(x.loops == site.loops for x in before), "a tuple begins in one nest"
     name = written_buffers(site.leaf)[0].name
     row, *others = (Loop(s, name, x.var) for x in site.loops)
     if not others:
