@@ -13,7 +13,6 @@ from tensorc.codegen.cuda.barriers import (
     Spot,
     Touch,
     control_touches,
-    leaf_text,
     meets,
     place_barriers,
     touches_of,
@@ -21,9 +20,10 @@ from tensorc.codegen.cuda.barriers import (
 from tensorc.codegen.cuda.fold import FoldEmitter
 from tensorc.codegen.cuda.handshakes import Handshakes, Signal
 from tensorc.codegen.cuda.kernel import AXES, Branch, Kernel, Loop, Node, Phase, has_check
-from tensorc.codegen.cuda.names import Names, identifier
+from tensorc.codegen.cuda.names import Names
 from tensorc.codegen.cuda.places import Place
 from tensorc.codegen.cuda.private import digits_of, privatize
+from tensorc.codegen.cuda.reading import bound_name, comment, name_loops, tidied
 from tensorc.codegen.cuda.stmt import StmtEmitter
 from tensorc.codegen.cuda.types import ADD, ATOM, Text
 from tensorc.errors import CompileError
@@ -36,9 +36,11 @@ from tensorc.target import STATIC_SHARED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tensorc.ir.stmt import For
     from tensorc.target import Target
 
 _SHARED_ALIGN = 16
+_COMMENTED = 4  # Statements of a phase that its comment shows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,6 @@ class KernelEmitter:
         self.fold = FoldEmitter(self.e, kernel.threads)
         self.spots: dict[Spot, Barrier] = {}
         self.copies = copies.Copies()
-        self.decoded: dict[str, str] = {}
         self.numbers: dict[Phase, dict[Var, Text]] = {}
         self.bulk: frozenset[Phase] = frozenset()
         self.multiplied = {b for p in kernel.phases() for b in wgmma.operands(p, target)}
@@ -145,7 +146,7 @@ class KernelEmitter:
             self._work(private)
         else:
             self._divided(self.roles, private)
-        body = "\n".join([*self._tid(), *self.out.lines])
+        body = "\n".join(tidied([*self._tid(), *self.out.lines]))
         text = f"{self._comment()}{head} {{\n{body}\n}}"
         return KernelText(
             self.name, text, shared, dynamic, tuple(used), tuple(dims), status,
@@ -194,9 +195,9 @@ class KernelEmitter:
 
     def _comment(self) -> str:
         stages = dict.fromkeys(self.kernel.stages)
-        lines = [leaf_text(leaf) for leaf in leaves(self.kernel.stmt)]
-        final = [t for t in lines if t.lstrip("(").split("[")[0] in stages]
-        return "".join(f"// {line}\n" for line in dict.fromkeys(final))
+        texts = [comment(leaf, self.e.called) for leaf in leaves(self.kernel.stmt)]
+        final = [tuple(t) for t in texts if t[0].lstrip("(").split("[")[0] in stages]
+        return "".join(f"// {line}\n" for text in dict.fromkeys(final) for line in text)
 
     def _exchanged(self, writes: set[Buffer]) -> set[Buffer]:
         """The buffers through which threads may hand each other values.
@@ -251,39 +252,33 @@ class KernelEmitter:
             if loop is None:
                 continue
             self.e.ranges.enter(loop)
-            name = self.names.fresh(loop.var.name)
+            name = self.names.fresh(bound_name([loop], "block"))
+            self.e.called[loop.var] = name
             start = self.e.value(loop.start)
             wide = start.ctype != "int"
             plus = "" if is_const(loop.start, 0) else f"{start.at(ADD)} + "
             ctype = "long long" if wide else "int"
             self.e.vars[loop.var] = Text(name, ATOM, ctype)
             self.out.line(f"const {ctype} {name} = {plus}blockIdx.{axis};")
-        for phase in self.kernel.phases():
-            self._decode(phase)
+        self._decode()
+        self.e.called |= name_loops(self.kernel.stmt, self.names, self.e.called)
 
-    def _decode(self, phase: Phase) -> None:
-        digits = digits_of(phase)
-        for loop in phase.threads.values():
-            self.e.ranges.enter(loop)
-            digit = digits[loop.var]
-            text = "tid" if digit.divisor == 1 else f"tid / {digit.divisor}"
-            # A phase of fewer threads than the block leaves the others out first.
-            if digit.divisor * digit.extent < phase.count:
-                text += f" % {digit.extent}"
-            if digit.extent == 1:
-                text = "0"
-            if const_int(loop.start) != 0:
-                text = f"{text} + {show(loop.start)}"
-            key = f"{identifier(loop.var.name)} = {text}"
-            if key not in self.decoded:
-                name = self.names.fresh(loop.var.name)
-                self.decoded[key] = name
-                only = text == "tid" and all(
-                    p.count == self.kernel.threads for p in self.kernel.phases()
-                )
-                self.out.line(f"const int {name} = {'threadIdx.x' if only else text};")
-            number = self.e.vars[loop.var] = Text(self.decoded[key], ATOM, "int")
-            self.numbers.setdefault(phase, {})[loop.var] = number
+    def _decode(self) -> None:
+        """Declare the parts of the thread's number that the phases' loops are."""
+        counted: dict[str, list[tuple[Phase, For]]] = {}
+        for phase in self.kernel.phases():
+            for loop in phase.threads.values():
+                self.e.ranges.enter(loop)
+                counted.setdefault(_part_of_thread(phase, loop), []).append((phase, loop))
+        for text, same in counted.items():
+            name = text
+            if not text.isalnum():
+                name = self.names.fresh(bound_name([loop for _, loop in same], "thread"))
+                self.out.line(f"const int {name} = {text};")
+            for phase, loop in same:
+                number = self.e.vars[loop.var] = Text(name, ATOM, "int")
+                self.numbers.setdefault(phase, {})[loop.var] = number
+                self.e.called[loop.var] = name
 
     # --- shared memory --------------------------------------------------------------------------
 
@@ -368,8 +363,7 @@ class KernelEmitter:
             product = mma.find(self.e, node, self.target)
             if product is not None and not self._waits(_inside(node)):
                 self.e.vars.update(self.numbers[product.phase])
-                for line in _phase_comment(product.phase):
-                    self.out.line(f"// {line}")
+                self._comment_on(product.phase)
                 with self._some(product.phase):
                     mma.emit(self.e, product)
                 self.hands.after(node)
@@ -401,8 +395,7 @@ class KernelEmitter:
         if product is None or self._waits(_inside(node)):
             return False
         self.e.vars.update(self.numbers[product.phase])
-        for line in _phase_comment(product.phase):
-            self.out.line(f"// {line}")
+        self._comment_on(product.phase)
         with self._some(product.phase):
             wgmma.emit(self.e, product, self.hands)
         self.hands.after(node)
@@ -428,8 +421,7 @@ class KernelEmitter:
     def _phase(self, phase: Phase) -> None:
         # One loop may run in several phases, each of which counts its threads in its own way.
         self.e.vars.update(self.numbers.get(phase, {}))
-        for line in _phase_comment(phase):
-            self.out.line(f"// {line}")
+        self._comment_on(phase)
         if phase in self.bulk:
             # The producer is one thread already.
             with contextlib.nullcontext() if self.roles is not None else self._some(phase):
@@ -445,6 +437,17 @@ class KernelEmitter:
             stored = {b for leaf in leaves(phase.body) for b in written_buffers(leaf)}
             if stored & self.multiplied and phase not in self.copies.phases:
                 self.out.line("publish_shared();")
+
+    def _comment_on(self, phase: Phase) -> None:
+        """The statements of a phase as the program has them, each once."""
+        if phase.combines:
+            return
+        texts = dict.fromkeys(tuple(comment(x, self.e.called)) for x in leaves(phase.stmt))
+        shown = list(texts)[:_COMMENTED]
+        for line in (line for text in shown for line in text):
+            self.out.line(f"// {line}")
+        if len(texts) > len(shown):
+            self.out.line(f"// ... and {len(texts) - len(shown)} more")
 
     @contextlib.contextmanager
     def _some(self, phase: Phase) -> Iterator[None]:
@@ -469,6 +472,18 @@ class KernelEmitter:
             if isinstance(node, Branch) and self._waits([*node.body, *node.orelse]):
                 return True
         return False
+
+
+def _part_of_thread(phase: Phase, loop: For) -> str:
+    """The number that a thread loop of a phase counts, from that of the thread in its block."""
+    digit = digits_of(phase)[loop.var]
+    text = "tid" if digit.divisor == 1 else f"tid / {digit.divisor}"
+    # A phase of fewer threads than the block leaves the others out first.
+    if digit.divisor * digit.extent < phase.count:
+        text += f" % {digit.extent}"
+    if digit.extent == 1:
+        text = "0"
+    return text if const_int(loop.start) == 0 else f"{text} + {show(loop.start)}"
 
 
 def _refuse_scatter(kernel: Kernel, phase: Phase, touches: Sequence[Touch]) -> None:
@@ -498,14 +513,6 @@ def _controls(kernel: Kernel, nodes: Sequence[Node], found: dict[Node, list[Touc
                 found[node] = list(control_touches(kernel, node))
                 _controls(kernel, body, found)
                 _controls(kernel, orelse, found)
-
-
-def _phase_comment(phase: Phase) -> list[str]:
-    """The statements of a phase as the program has them, each once."""
-    if phase.combines:
-        return []
-    lines = list(dict.fromkeys(leaf_text(leaf) for leaf in leaves(phase.stmt)))
-    return lines if len(lines) <= 4 else [*lines[:3], f"... and {len(lines) - 3} more"]
 
 
 def _buffers(kernel: Kernel) -> list[Buffer]:

@@ -37,6 +37,7 @@ class StmtEmitter(ExprEmitter):
     def __init__(self, names: Names, checks: dict[int, int]) -> None:
         """Start with nothing bound."""
         super().__init__(names)
+        self.called: dict[Var, str] = {}  # What loops are to be called.
         self.checks = checks
         self.asynchronous = False  # Whether copies to shared memory are issued, not waited for.
 
@@ -91,7 +92,7 @@ class StmtEmitter(ExprEmitter):
         if unroll and self.is_unrolled(loop):
             self.out.line("#pragma unroll")
         with self.region(), self.scope():
-            name = self.names.fresh(loop.var.name)
+            name = self.names.fresh(self.called.get(loop.var, loop.var.name))
             self.vars[loop.var] = Text(name, ATOM, ctype)
             head = f"for ({ctype} {name} = {start.text}; {name} < {stop.text}; ++{name})"
             with self.out.inside(head):

@@ -140,9 +140,9 @@ def test_an_access_of_unknown_alignment_is_not_widened() -> None:
 """
     check(text)
     source = emitted(text).source
-    assert "B_lanes[v] = A[t * 4 + v + 1];" in source
-    assert "copy8(&A_lanes[0], &A[t * 4 + 2]);" in source
-    assert "copy16(&A_lanes_1[0], &A[t * 4]);" in source
+    assert "B_lanes[v] = A[tid * 4 + v + 1];" in source
+    assert "copy8(&A_lanes[0], &A[tid * 4 + 2]);" in source
+    assert "copy16(&A_lanes_1[0], &A[tid * 4]);" in source
 
 
 def test_a_symbolic_row_length_keeps_lanes_apart() -> None:

@@ -80,9 +80,9 @@ def test_padding_that_no_instruction_writes_is_an_ordinary_copy() -> None:
 
 def test_whole_vectors_are_wide_and_the_rest_goes_lane_by_lane() -> None:
     even, odd = body(fetched(300, hint="")), body(fetched(302, hint=""))
-    assert "if (b * 256 + t * 4 < 300) {" in even
+    assert "if (b * 256 + tid * 4 < 300) {" in even
     assert "+ v < 300" not in even
-    assert "if (b * 256 + t * 4 + 3 < 302) {" in odd
+    assert "if (b * 256 + tid * 4 + 3 < 302) {" in odd
     assert "copy8(&B[" in odd
     check(fetched(300, hint=""))
     check(fetched(302, hint=""))

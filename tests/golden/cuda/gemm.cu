@@ -15,7 +15,6 @@ gemm_C(const float* __restrict__ A, const float* __restrict__ B, float* __restri
   const int bi = blockIdx.y;
   const int tx = tid % 16;
   const int ty = tid / 16;
-  const int t = threadIdx.x;
   float acc[8][8];
 
   // acc[ty * 8 + i, tx * 8 + j] = 0.0
@@ -30,20 +29,20 @@ gemm_C(const float* __restrict__ A, const float* __restrict__ B, float* __restri
   #pragma unroll 1
   for (int ko = 0; ko < 64; ++ko) {
     __syncthreads();
-    // As[t % 2 * 8 + v, t // 2] = A[bi * 128 + t // 2, ko * 16 + t % 2 * 8 + v]
+    // As[tid % 2 * 8 + v, tid // 2] = A[bi * 128 + tid // 2, ko * 16 + tid % 2 * 8 + v]
     {
       __align__(16) float A_lanes[8];
-      copy16(&A_lanes[0], &A[(bi * 128 + t / 2) * 1024 + ko * 16 + t % 2 * 8]);
-      copy16(&A_lanes[4], &A[(bi * 128 + t / 2) * 1024 + ko * 16 + t % 2 * 8 + 4]);
+      copy16(&A_lanes[0], &A[(bi * 128 + tid / 2) * 1024 + ko * 16 + tid % 2 * 8]);
+      copy16(&A_lanes[4], &A[(bi * 128 + tid / 2) * 1024 + ko * 16 + tid % 2 * 8 + 4]);
       #pragma unroll
       for (int v = 0; v < 8; ++v) {
-        As[t % 2 * 8 + v][t / 2] = A_lanes[v];
+        As[tid % 2 * 8 + v][tid / 2] = A_lanes[v];
       }
     }
 
-    // Bs[t // 16, t % 16 * 8 + v] = B[ko * 16 + t // 16, bj * 128 + t % 16 * 8 + v]
-    copy16(&Bs[t / 16][t % 16 * 8], &B[(ko * 16 + t / 16) * 1024 + bj * 128 + t % 16 * 8]);
-    copy16(&Bs[t / 16][t % 16 * 8 + 4], &B[(ko * 16 + t / 16) * 1024 + bj * 128 + t % 16 * 8 + 4]);
+    // Bs[tid // 16, tid % 16 * 8 + v] = B[ko * 16 + tid // 16, bj * 128 + tid % 16 * 8 + v]
+    copy16(&Bs[tid / 16][tid % 16 * 8], &B[(ko * 16 + tid / 16) * 1024 + bj * 128 + tid % 16 * 8]);
+    copy16(&Bs[tid / 16][tid % 16 * 8 + 4], &B[(ko * 16 + tid / 16) * 1024 + bj * 128 + tid % 16 * 8 + 4]);
 
     __syncthreads();
     // acc[ty * 8 + i, tx * 8 + j] += As[k, ty * 8 + i] * Bs[k, tx * 8 + j]
@@ -61,15 +60,13 @@ gemm_C(const float* __restrict__ A, const float* __restrict__ B, float* __restri
   // C[bi * 128 + ty * 8 + i, bj * 128 + tx * 8 + j] = acc[ty * 8 + i, tx * 8 + j]
   #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    {
-      __align__(16) float C_lanes[8];
-      #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        C_lanes[j] = acc[i][j];
-      }
-      copy16(&C[(bi * 128 + ty * 8 + i) * 1024 + bj * 128 + tx * 8], &C_lanes[0]);
-      copy16(&C[(bi * 128 + ty * 8 + i) * 1024 + bj * 128 + tx * 8 + 4], &C_lanes[4]);
+    __align__(16) float C_lanes[8];
+    #pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      C_lanes[j] = acc[i][j];
     }
+    copy16(&C[(bi * 128 + ty * 8 + i) * 1024 + bj * 128 + tx * 8], &C_lanes[0]);
+    copy16(&C[(bi * 128 + ty * 8 + i) * 1024 + bj * 128 + tx * 8 + 4], &C_lanes[4]);
   }
 }
 

@@ -21,15 +21,15 @@ template <int left> __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
-// B[i, t * 4 + v] = S[i % 3, 252 - t * 4 + v]
+// B[i, tid * 4 + v] = S[i % 3, 252 - tid * 4 + v]
 extern "C" __global__ void __launch_bounds__(64)
 p_B(const float* __restrict__ A, float* __restrict__ B) {
+  const int tid = threadIdx.x;
   __shared__ __align__(16) float S[3][256];
-  const int t = threadIdx.x;
 
   for (int a = 0; a < 2; ++a) {
-    // S[a, t * 4 + v] = A[a, t * 4 + v]
-    cp_async16(&S[a][t * 4], &A[a * 256 + t * 4]);
+    // S[a, tid * 4 + v] = A[a, tid * 4 + v]
+    cp_async16(&S[a][tid * 4], &A[a * 256 + tid * 4]);
     cp_async_commit();
   }
 
@@ -38,13 +38,13 @@ p_B(const float* __restrict__ A, float* __restrict__ B) {
     cp_async_wait<1>();
     __syncthreads();
     if (i + 2 < 8) {
-      // S[(i + 2) % 3, t * 4 + v] = A[i + 2, t * 4 + v]
-      cp_async16(&S[(i + 2) % 3][t * 4], &A[(i + 2) * 256 + t * 4]);
+      // S[(i + 2) % 3, tid * 4 + v] = A[i + 2, tid * 4 + v]
+      cp_async16(&S[(i + 2) % 3][tid * 4], &A[(i + 2) * 256 + tid * 4]);
     }
     cp_async_commit();
 
-    // B[i, t * 4 + v] = S[i % 3, 252 - t * 4 + v]
-    copy16(&B[i * 256 + t * 4], &S[i % 3][-(t * 4) + 252]);
+    // B[i, tid * 4 + v] = S[i % 3, 252 - tid * 4 + v]
+    copy16(&B[i * 256 + tid * 4], &S[i % 3][-(tid * 4) + 252]);
   }
 }
 

@@ -1,13 +1,12 @@
 // rows: CUDA C by tensorc, for sm_80.
 
 // S[i] = 0.0
-// S[i] += S.part[t]
+// S[i] += S.part[tid]
 extern "C" __global__ void __launch_bounds__(256)
 rows_S(float* S, const float* __restrict__ A) {
   const int tid = threadIdx.x;
   __shared__ __align__(16) float S_shares[8];
   const int i = blockIdx.x;
-  const int t = tid;
   float S_part;
 
   // S[i] = 0.0
@@ -15,17 +14,17 @@ rows_S(float* S, const float* __restrict__ A) {
     S[i] = 0.0f;
   }
 
-  // S.part[t] = 0.0
+  // S.part[tid] = 0.0
   S_part = 0.0f;
 
   for (int k = 0; k < 4; ++k) {
-    // S.part[t] += A[i, k * 256 + t]
-    if (k * 256 + t < 1000) {
-      S_part += A[i * 1000 + k * 256 + t];
+    // S.part[tid] += A[i, k * 256 + tid]
+    if (k * 256 + tid < 1000) {
+      S_part += A[i * 1000 + k * 256 + tid];
     }
   }
 
-  // S[i] += S.part[t]
+  // S[i] += S.part[tid]
   float S_share = S_part;
   #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {

@@ -27,7 +27,7 @@ __device__ __forceinline__ long long wrapping_sub(long long a, long long b) {
   return (long long)((unsigned long long)a - (unsigned long long)b);
 }
 
-// B[i, k * 256 + t] = ...
+// B[i, k * 256 + tid] = ...
 extern "C" __global__ void __launch_bounds__(256)
 softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
   const int tid = threadIdx.x;
@@ -36,7 +36,6 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
   __shared__ __align__(16) float largest_shares[8];
   __shared__ __align__(16) float total_shares[8];
   const int i = blockIdx.x;
-  const int t = tid;
   float row[4];
   float largest_part;
   float total_part;
@@ -48,22 +47,22 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
     total = 0.0f;
   }
 
-  // row[k * 256 + t] = where(k * 256 + t < 1000, A[i, k * 256 + t], float32(-inf))
+  // row[k * 256 + tid] = where(k * 256 + tid < 1000, A[i, k * 256 + tid], float32(-inf))
   #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    row[k] = k * 256 + t < 1000 ? A[(long long)i * 1000 + k * 256 + t] : -__int_as_float(0x7f800000);
+    row[k] = k * 256 + tid < 1000 ? A[(long long)i * 1000 + k * 256 + tid] : -__int_as_float(0x7f800000);
   }
 
-  // largest.part[t] = float32(-inf)
+  // largest.part[tid] = float32(-inf)
   largest_part = -__int_as_float(0x7f800000);
 
   #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    // largest.part[t] max= row[k * 256 + t]
+    // largest.part[tid] max= row[k * 256 + tid]
     largest_part = maximum(largest_part, row[k]);
   }
 
-  // largest[] max= largest.part[t]
+  // largest[] max= largest.part[tid]
   float largest_share = largest_part;
   #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
@@ -87,12 +86,12 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
   }
 
   __syncthreads();
-  // total.part[t] = 0.0
+  // total.part[tid] = 0.0
   total_part = 0.0f;
 
   #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    // total.part[t] += ...
+    // total.part[tid] += ...
     const float x_0 = row[k] - largest;
     const float x_1 = minimum(maximum(x_0, -104.5f), 89.5f);
     const float shifted_2 = fmaf(x_1, 1.442695f, 1.2582912e+07f);
@@ -104,7 +103,7 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
     total_part += (fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5) + 1.0f) * __int_as_float(shift_left<int>(wrapping_add(half_7, 127), 23)) * __int_as_float(shift_left<int>(wrapping_add(wrapping_sub(n_4, half_7), 127), 23));
   }
 
-  // total[] += total.part[t]
+  // total[] += total.part[tid]
   float total_share = total_part;
   #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
@@ -128,10 +127,10 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
   }
 
   __syncthreads();
-  // B[i, k * 256 + t] = ...
+  // B[i, k * 256 + tid] = ...
   #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    if (k * 256 + t < 1000) {
+    if (k * 256 + tid < 1000) {
       const float x_0 = row[k] - largest;
       const float x_1 = minimum(maximum(x_0, -104.5f), 89.5f);
       const float shifted_2 = fmaf(x_1, 1.442695f, 1.2582912e+07f);
@@ -140,7 +139,7 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
       const float r_5 = fmaf(k_3, 0.00021219444f, fmaf(k_3, -0.6933594f, x_1));
       const float t_6 = r_5 * r_5;
       const int half_7 = n_4 >> 1;
-      B[(long long)i * 1000 + k * 256 + t] = (fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5) + 1.0f) * __int_as_float(shift_left<int>(wrapping_add(half_7, 127), 23)) * __int_as_float(shift_left<int>(wrapping_add(wrapping_sub(n_4, half_7), 127), 23)) / total;
+      B[(long long)i * 1000 + k * 256 + tid] = (fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5) + 1.0f) * __int_as_float(shift_left<int>(wrapping_add(half_7, 127), 23)) * __int_as_float(shift_left<int>(wrapping_add(wrapping_sub(n_4, half_7), 127), 23)) / total;
     }
   }
 }

@@ -35,7 +35,9 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float& c0, float& c1, float& c
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// C[bi * 64 + wm * 32 + mi * 16 + (lane // 4 + h * 8), bj * 64 + wn * 32 + ni * 8 + (lane % 4  ...
+// C[bi * 64 + wm * 32 + mi * 16 + lane // 4 + h * 8, bj * 64 + wn * 32 + ni * 8 + lane % 4
+//     * 2 + c] = acc[wm * 32 + mi * 16 + lane // 4 + h * 8, wn * 32 + ni * 8 + lane % 4 *
+//     2 + c]
 extern "C" __global__ void __launch_bounds__(128)
 gemm_C(const unsigned short* __restrict__ A,
     const unsigned short* __restrict__ B,
@@ -48,14 +50,13 @@ gemm_C(const unsigned short* __restrict__ A,
   const int lane = tid % 32;
   const int wn = tid / 32 % 2;
   const int wm = tid / 64;
-  const int t = threadIdx.x;
   float acc[4][8];
 
   #pragma unroll
   for (int mi = 0; mi < 2; ++mi) {
     #pragma unroll
     for (int ni = 0; ni < 4; ++ni) {
-      // acc[wm * 32 + mi * 16 + (lane // 4 + h * 8), wn * 32 + ni * 8 + (lane % 4 * 2 + c)] = 0.0
+      // acc[wm * 32 + mi * 16 + lane // 4 + h * 8, wn * 32 + ni * 8 + lane % 4 * 2 + c] = 0.0
       #pragma unroll
       for (int h = 0; h < 2; ++h) {
         #pragma unroll
@@ -69,14 +70,16 @@ gemm_C(const unsigned short* __restrict__ A,
   #pragma unroll 1
   for (int ko = 0; ko < 64; ++ko) {
     __syncthreads();
-    // As[t // 2, t % 2 * 8 + v] = A[bi * 64 + t // 2, ko * 16 + t % 2 * 8 + v]
-    copy16(&As[t / 2][t % 2 * 8], &A[(bi * 64 + t / 2) * 1024 + ko * 16 + t % 2 * 8]);
+    // As[tid // 2, tid % 2 * 8 + v] = A[bi * 64 + tid // 2, ko * 16 + tid % 2 * 8 + v]
+    copy16(&As[tid / 2][tid % 2 * 8], &A[(bi * 64 + tid / 2) * 1024 + ko * 16 + tid % 2 * 8]);
 
-    // Bs[t // 8, t % 8 * 8 + v] = B[ko * 16 + t // 8, bj * 64 + t % 8 * 8 + v]
-    copy16(&Bs[t / 8][t % 8 * 8], &B[(ko * 16 + t / 8) * 1024 + bj * 64 + t % 8 * 8]);
+    // Bs[tid // 8, tid % 8 * 8 + v] = B[ko * 16 + tid // 8, bj * 64 + tid % 8 * 8 + v]
+    copy16(&Bs[tid / 8][tid % 8 * 8], &B[(ko * 16 + tid / 8) * 1024 + bj * 64 + tid % 8 * 8]);
 
     __syncthreads();
-    // acc[wm * 32 + mi * 16 + (lane // 4 + h * 8), wn * 32 + ni * 8 + (lane % 4 * 2 + c)] += float ...
+    // acc[wm * 32 + mi * 16 + lane // 4 + h * 8, wn * 32 + ni * 8 + lane % 4 * 2 + c] +=
+    //     float32(As[wm * 32 + mi * 16 + lane // 4 + h * 8, k]) * float32(Bs[k, wn * 32 + ni *
+    //     8 + lane % 4 * 2 + c])
     {
       unsigned As_fragment[2][4];
       #pragma unroll
@@ -102,17 +105,17 @@ gemm_C(const unsigned short* __restrict__ A,
   for (int mi = 0; mi < 2; ++mi) {
     #pragma unroll
     for (int ni = 0; ni < 4; ++ni) {
-      // C[bi * 64 + wm * 32 + mi * 16 + (lane // 4 + h * 8), bj * 64 + wn * 32 + ni * 8 + (lane % 4  ...
+      // C[bi * 64 + wm * 32 + mi * 16 + lane // 4 + h * 8, bj * 64 + wn * 32 + ni * 8 + lane % 4
+      //     * 2 + c] = acc[wm * 32 + mi * 16 + lane // 4 + h * 8, wn * 32 + ni * 8 + lane % 4 *
+      //     2 + c]
       #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        {
-          __align__(8) float C_lanes[2];
-          #pragma unroll
-          for (int c = 0; c < 2; ++c) {
-            C_lanes[c] = acc[mi * 2 + h][ni * 2 + c];
-          }
-          copy8(&C[(bi * 64 + wm * 32 + mi * 16 + lane / 4 + h * 8) * 1024 + bj * 64 + wn * 32 + ni * 8 + lane % 4 * 2], &C_lanes[0]);
+        __align__(8) float C_lanes[2];
+        #pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          C_lanes[c] = acc[mi * 2 + h][ni * 2 + c];
         }
+        copy8(&C[(bi * 64 + wm * 32 + mi * 16 + lane / 4 + h * 8) * 1024 + bj * 64 + wn * 32 + ni * 8 + lane % 4 * 2], &C_lanes[0]);
       }
     }
   }
