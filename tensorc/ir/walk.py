@@ -7,7 +7,8 @@ keeps the sharing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar, overload
+from operator import is_not
+from typing import Any, TypeVar, overload
 
 from tensorc.ir.expr import (
     Binary,
@@ -47,45 +48,50 @@ T = TypeVar("T", bound=Node)
 Rule = Callable[[Node], "Node | None"]
 
 
+class _Parts(dict[type, Callable[[Any], tuple[Node, ...]]]):
+    """What gives a node's direct parts, by its type; a derived type has those of its base."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], tuple[Node, ...]]:
+        found = self[kind] = next(self[base] for base in kind.__mro__ if base in self)
+        return found
+
+
+# The direct parts of each kind of node, in the order in which they are evaluated. A table and no
+# `match`: everything walks over expressions, and a lookup by type is several times as fast.
+_CHILDREN = _Parts(
+    {
+        Const: lambda _: (),
+        Var: lambda _: (),
+        Unary: lambda n: (n.operand,),
+        Cast: lambda n: (n.operand,),
+        Binary: lambda n: (n.lhs, n.rhs),
+        Compare: lambda n: (n.lhs, n.rhs),
+        Call: lambda n: n.args,
+        Load: lambda n: n.indices,
+        Select: lambda n: (n.cond, n.on_true, n.on_false),
+        Where: lambda n: (n.cond, n.on_true, n.on_false),
+        Let: lambda n: (n.value, n.body),
+        Reduce: lambda n: n.values if n.where is None else (n.where, *n.values),
+        For: lambda n: (n.start, n.extent, n.body),
+        If: lambda n: (n.cond, n.body) if n.orelse is None else (n.cond, n.body, n.orelse),
+        Store: lambda n: (*n.indices, n.value),
+        Accumulate: lambda n: (*n.indices, *n.values),
+        Check: lambda n: (n.cond, *n.values),
+        Allocate: lambda n: (n.body,),
+        Block: lambda n: n.stmts,
+    }
+)
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The direct parts of `node`, in the order in which they are evaluated."""
-    match node:
-        case Const() | Var():
-            return ()
-        case Unary(_, operand) | Cast(operand, _):
-            return (operand,)
-        case Binary(_, lhs, rhs) | Compare(_, lhs, rhs):
-            return (lhs, rhs)
-        case Call(_, args):
-            return args
-        case Load(_, indices):
-            return indices
-        case Select(cond, a, b) | Where(cond, a, b):
-            return (cond, a, b)
-        case Let(_, value, body):
-            return (value, body)
-        case Reduce(_, _, values, where):
-            return values if where is None else (where, *values)
-        case For(_, start, extent, body):
-            return (start, extent, body)
-        case If(cond, body, orelse):
-            return (cond, body) if orelse is None else (cond, body, orelse)
-        case Store(_, indices, value):
-            return (*indices, value)
-        case Accumulate(_, _, indices, values):
-            return (*indices, *values)
-        case Check(cond, _, values):
-            return (cond, *values)
-        case Allocate(_, body):
-            return (body,)
-        case Block(stmts):
-            return stmts
+    return _CHILDREN[type(node)](node)
 
 
 def with_children(node: Node, parts: tuple[Node, ...]) -> Node:
     """`node` with its direct parts replaced, in the order of `children`."""
     old = children(node)
-    if len(old) == len(parts) and all(a is b for a, b in zip(old, parts, strict=True)):
+    if len(old) == len(parts) and not any(map(is_not, old, parts)):
         return node
     p: tuple[object, ...] = parts
     loc = node.loc
@@ -137,17 +143,21 @@ def rewrite(node: T, rule: Rule) -> T:
     What does not change is shared, so `is` detects that nothing happened. The result of a rule is
     not visited again.
     """
-    memo: dict[int, Node] = {}
+    return _rewritten(node, rule, {})  # type: ignore[return-value]
 
-    def visit(n: Node) -> Node:
-        done = memo.get(id(n))
-        if done is None:
-            rebuilt = with_children(n, tuple(visit(c) for c in children(n)))
-            replaced = rule(rebuilt)
-            done = memo[id(n)] = rebuilt if replaced is None else replaced
-        return done
 
-    return visit(node)  # type: ignore[return-value]
+def _rewritten(node: Node, rule: Rule, memo: dict[int, Node]) -> Node:
+    """`node` rewritten; `memo` has the results by the identity of nodes."""
+    # Not a closure: one that calls itself is a cycle, which waits for the garbage collector.
+    done = memo.get(id(node))
+    if done is None:
+        parts = _CHILDREN[type(node)](node)
+        rebuilt = node
+        if parts:
+            rebuilt = with_children(node, tuple([_rewritten(c, rule, memo) for c in parts]))
+        replaced = rule(rebuilt)
+        done = memo[id(node)] = rebuilt if replaced is None else replaced
+    return done
 
 
 def substitute(node: T, values: Mapping[Var, Expr]) -> T:
@@ -187,7 +197,9 @@ def walk(node: Node) -> Iterator[Node]:
             continue
         seen.add(id(n))
         yield n
-        stack.extend(reversed(children(n)))
+        parts = _CHILDREN[type(n)](n)
+        if parts:
+            stack.extend(parts[::-1])
 
 
 def loads(node: Node) -> list[Load]:

@@ -22,7 +22,7 @@ from tensorc.ir.expr import (
     const_int,
     is_const,
 )
-from tensorc.ir.facts import facts, nests, reads, writes
+from tensorc.ir.facts import facts, holds, nests, reads, writes
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
@@ -458,9 +458,10 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
     allocation = path[-1]
     assert isinstance(allocation, Allocate)
     inside = sites(loop.body)
-    rest = replace_stmt(allocation.body, loop, Block(()))
-    if reads(rest, buffer) or writes(rest, buffer):
-        return program
+    for nest in nests(allocation.body):
+        rest = replace_stmt(nest, loop, Block(())) if holds(nest, loop) else nest
+        if reads(rest, buffer) or writes(rest, buffer):
+            return program
     threads = any(x.kind in THREADS for s in inside for x in s.loops)
     if (
         threads

@@ -7,7 +7,7 @@ schedule is as it was. Loops and stages are addressed by handles or by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import const_int
@@ -87,13 +87,30 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class _Log(Generic[T]):
+    """What happened last, and all before it: kept as it is at a moment for nothing."""
+
+    before: _Log[T] | None
+    entry: T
+
+    @staticmethod
+    def entries(last: _Log[T] | None) -> list[T]:
+        """Everything, in order."""
+        found: list[T] = []
+        while last is not None:
+            found.append(last.entry)
+            last = last.before
+        return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """A schedule at one moment."""
 
     program: Program
     before: Program
-    steps: tuple[Step, ...]
-    fate: dict[Var, str]
+    steps: _Log[Step] | None
+    fate: _Log[tuple[Var, str]] | None
 
 
 class Schedule:
@@ -124,8 +141,8 @@ class Schedule:
         self.program = what
         self._before = what  # As the program stood before the last step.
         self._group = ""  # The call of the composed primitive that runs.
-        self._steps: list[Step] = []
-        self._fate: dict[Var, str] = {}
+        self._steps: _Log[Step] | None = None
+        self._fate: _Log[tuple[Var, str]] | None = None  # What became of loops.
         self._renamed: dict[Var, Var] = {}
         self._intrinsics: dict[str, intrinsics.Intrinsic] = {}
 
@@ -143,7 +160,7 @@ class Schedule:
     @property
     def trace(self) -> Trace:
         """The steps taken so far."""
-        return Trace(tuple(self._steps))
+        return Trace(tuple(_Log.entries(self._steps)))
 
     # --- handles ---
 
@@ -172,7 +189,8 @@ class Schedule:
             for x in site.loops:
                 found[x.var.name] = Loop(self, stage, x.var)
         if name not in found:
-            gone = next((f for v, f in self._fate.items() if v.name == name), None)
+            fate = dict(_Log.entries(self._fate))
+            gone = next((f for v, f in fate.items() if v.name == name), None)
             raise ScheduleError(
                 f"'{stage}' has no loop '{name}'{': it ' + gone if gone else ''}; "
                 f"its loops are {', '.join(found)}"
@@ -207,7 +225,7 @@ class Schedule:
             options["tail"] = tail
         self._take("split", (self._ref(loop), factor), step, options)
         made = result[0]
-        self._fate[loop.var] = f"was split into {made.outer.name} and {made.inner.name}"
+        self._became(loop, f"was split into {made.outer.name} and {made.inner.name}")
         return Loop(self, loop.stage, made.outer), Loop(self, loop.stage, made.inner)
 
     def tile(self, i: Loop, j: Loop, i_factor: int, j_factor: int) -> tuple[Loop, Loop, Loop, Loop]:
@@ -313,7 +331,7 @@ class Schedule:
         options: dict[str, Value] = {"name": name} if name else {}
         self._take("fuse", (self._ref(outer), self._ref(inner)), step, options)
         for loop in (outer, inner):
-            self._fate[loop.var] = f"was fused into {made[0].var.name}"
+            self._became(loop, f"was fused into {made[0].var.name}")
         return Loop(self, inner.stage, made[0].var)
 
     def partition(self, loop: Loop, at: int) -> tuple[Loop, Loop]:
@@ -374,7 +392,7 @@ class Schedule:
                 fusion.fuse_with(p, self._find(first), self._find(second), self.strict), first
             ),
         )
-        self._fate[second.var] = f"was fused with {first.name}"
+        self._became(second, f"was fused with {first.name}")
         return Loop(self, second.stage, first.var)
 
     def reverse_compute_at(self, stage: str, loop: Loop) -> None:
@@ -565,7 +583,7 @@ class Schedule:
             lambda p: tensorize.tensorize(p, self._find(loop), chosen, self.strict, precision),
             {} if precision is None else {"precision": precision},
         )
-        self._fate[loop.var] = f"was replaced by the intrinsic {chosen.name}"
+        self._became(loop, f"was replaced by the intrinsic {chosen.name}")
 
     def _intrinsic(self, name: str) -> intrinsics.Intrinsic:
         if name in self._intrinsics:
@@ -626,7 +644,7 @@ class Schedule:
         if found is None:
             return
         again = Schedule(self.plain, strict=self.strict)
-        for number, step in enumerate(self._steps, 1):
+        for number, step in enumerate(_Log.entries(self._steps), 1):
             again._replay_step(step)
             if check.difference(self.plain, again.program, sizes, arrays) is not None:
                 raise ScheduleError(f"check: {found}; step {number}, {step}, brought it in")
@@ -669,12 +687,12 @@ class Schedule:
 
     def save(self) -> Saved:
         """The schedule as it stands, for `restore`: to take several steps together or none."""
-        return Saved(self.program, self._before, tuple(self._steps), dict(self._fate))
+        return Saved(self.program, self._before, self._steps, self._fate)
 
     def restore(self, saved: Saved) -> None:
         """Go back to what `save` returned."""
         self.program, self._before = saved.program, saved.before
-        self._steps, self._fate = list(saved.steps), dict(saved.fate)
+        self._steps, self._fate = saved.steps, saved.fate
 
     # --- how a step is taken ---
 
@@ -687,9 +705,13 @@ class Schedule:
             var = self._renamed[var]
             found = find_loop(self.program, var)
         if found is None:
-            fate = self._fate.get(loop.var, "is not in the program any more")
+            known = dict(_Log.entries(self._fate))
+            fate = known.get(loop.var, "is not in the program any more")
             raise ScheduleError(f"loop {loop.name} of '{loop.stage}' {fate}")
         return found
+
+    def _became(self, loop: Loop, fate: str) -> None:
+        self._fate = _Log(self._fate, (loop.var, fate))
 
     def _ref(self, loop: Loop) -> LoopRef:
         """The loop by name, under a stage that it runs now: caches move statements."""
@@ -714,7 +736,7 @@ class Schedule:
         before = self.program
         self.program = step(before)
         self._before = before
-        self._steps.append(Step(primitive, args, options or {}, group=self._group))
+        self._steps = _Log(self._steps, Step(primitive, args, options or {}, group=self._group))
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,7 @@ and renews one; neither should cost a walk past all of the others.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from threading import local
 from typing import TYPE_CHECKING
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
     from tensorc.ir.stmt import Stmt
 
 
+class Writers:
+    """Which of some nests write a buffer, by its name; found out when first asked for."""
+
+    def __init__(self, nests: tuple[Stmt, ...]) -> None:
+        """Nothing is known yet."""
+        self._nests: tuple[Stmt, ...] | None = nests
+        self._places: dict[str, list[int]] = {}
+        self._branches: list[int] = []
+
+    def of(self, name: str) -> list[int]:
+        """The places of all nests that may write a buffer of this name, in order."""
+        for position, nest in enumerate(self._nests or ()):
+            if isinstance(nest, Block | Allocate):
+                self._branches.append(position)
+                continue
+            for stage in facts(nest).stages:
+                self._places.setdefault(stage, []).append(position)
+        self._nests = None
+        return sorted((*self._places.get(name, ()), *self._branches))
+
+
 @dataclass(frozen=True, slots=True)
 class Spine:
     """Blocks and allocations, one inside the other, with nests on their way.
@@ -32,6 +53,7 @@ class Spine:
             allocations or blocks beside the path.
         blocks: for each nest, where its block stands in `path`.
         times: for each nest, its position in its block after those of the blocks around it.
+        writers: where in `nests` a buffer is written, by its name.
     """
 
     path: tuple[Stmt, ...]
@@ -39,6 +61,7 @@ class Spine:
     nests: tuple[Stmt, ...]
     blocks: tuple[int, ...]
     times: tuple[tuple[int, ...], ...]
+    writers: Writers
 
     def path_to(self, thing: Thing) -> tuple[Stmt, ...] | None:
         """The statements down to `thing` if it is one of `path`, else to the nest that holds it."""
@@ -49,9 +72,9 @@ class Spine:
                 found = self.path[depth]
                 return self.path[: depth + 1] if thing is buffer or thing is found else None
         if isinstance(thing, Block):
-            depth = next((d for d, part in enumerate(self.path) if part is thing), None)
-            if depth is not None:
-                return self.path[: depth + 1]
+            for depth, part in enumerate(self.path):
+                if part is thing:
+                    return self.path[: depth + 1]
         position = self._position(thing)
         if position is None:
             return None
@@ -61,11 +84,11 @@ class Spine:
         near = _recent.position
         if near < len(self.nests) and _holds(self.nests[near], thing):
             return near
-        found = (p for p, nest in enumerate(self.nests) if _holds(nest, thing))
-        position = next(found, None)
-        if position is not None:
-            _recent.position = position
-        return position
+        for position, nest in enumerate(self.nests):
+            if _holds(nest, thing):
+                _recent.position = position
+                return position
+        return None
 
     def replaced(self, nest: Stmt, new: Stmt) -> Stmt | None:
         """The root with `new` for `nest`; None where `new` would change more than this place."""
@@ -87,12 +110,16 @@ class Spine:
                 below = allocated(parent, below)
             old, path[depth] = parent, below
         nests = (*self.nests[:position], new, *self.nests[position + 1 :])
-        _recent.spines.append(Spine(tuple(path), self.depths, nests, self.blocks, self.times))
+        same = _written(nest) == _written(new)
+        writers = self.writers if same else Writers(nests)
+        made = Spine(tuple(path), self.depths, nests, self.blocks, self.times, writers)
+        _recent.spines.append(made)
+        _recent.census.replaced(self, made, position)
         return below
 
 
 class _Recent(local):
-    """The spines of the programs asked for last, and where the last nest stood.
+    """The spines of the programs asked for last, where the last nest stood, and the names in one.
 
     Steps work on one nest for a while: its position is where the search begins.
     """
@@ -100,9 +127,7 @@ class _Recent(local):
     def __init__(self) -> None:
         self.spines: deque[Spine] = deque(maxlen=4)
         self.position = 0
-
-
-_recent = _Recent()
+        self.census = _Census()
 
 
 def spine_of(root: Stmt) -> Spine | None:
@@ -138,9 +163,77 @@ def spine_of(root: Stmt) -> Spine | None:
                 blocks.append(len(path) - 1)
                 times.append((*time, position))
         below, time = inside, next_time if inside is not None else time
-    spine = Spine(tuple(path), depths, tuple(nests), tuple(blocks), tuple(times))
+    found = tuple(nests)
+    spine = Spine(tuple(path), depths, found, tuple(blocks), tuple(times), Writers(found))
     _recent.spines.append(spine)
     return spine
+
+
+def _written(nest: Stmt) -> frozenset[str] | None:
+    return None if isinstance(nest, Block | Allocate) else facts(nest).stages
+
+
+def names_of(spine: Spine) -> set[str]:
+    """The names of the loops and buffers in the nests of a spine."""
+    return _recent.census.of(spine)
+
+
+def names_in(root: Stmt) -> frozenset[str]:
+    """The names of the loops and buffers under a statement."""
+    if not isinstance(root, Block | Allocate):
+        return facts(root).names
+    own: set[str] = set()
+    below: list[frozenset[str]] = []
+    stack: list[Stmt] = [root]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Block):
+            stack.extend(top.stmts)
+        elif isinstance(top, Allocate):
+            own.add(top.buffer.name)
+            stack.append(top.body)
+        else:
+            below.append(facts(top).names)
+    return frozenset(own.union(*below))
+
+
+class _Census:
+    """How often names stand in the nests of a spine, counted on from the one before.
+
+    A nest is known by its identity: the spine that was counted keeps it alive.
+    """
+
+    def __init__(self) -> None:
+        self.spine: Spine | None = None
+        self.names: dict[int, frozenset[str]] = {}
+        self.counts: Counter[str] = Counter()
+
+    def of(self, spine: Spine) -> set[str]:
+        if self.spine is not spine:
+            now = {id(nest): nest for nest in spine.nests}
+            for gone in self.names.keys() - now.keys():
+                self._forget(gone)
+            for new in now.keys() - self.names.keys():
+                self._count(now[new])
+            self.spine = spine
+        return set(self.counts)
+
+    def replaced(self, before: Spine, after: Spine, position: int) -> None:
+        """Go on where the spine that was counted has another nest at one place."""
+        if self.spine is before:
+            self._forget(id(before.nests[position]))
+            self._count(after.nests[position])
+            self.spine = after
+
+    def _count(self, nest: Stmt) -> None:
+        names = self.names[id(nest)] = names_in(nest)
+        self.counts.update(names)
+
+    def _forget(self, nest: int) -> None:
+        for name in self.names.pop(nest):
+            self.counts[name] -= 1
+            if not self.counts[name]:
+                del self.counts[name]
 
 
 def _main(body: Block) -> Stmt | None:
@@ -162,10 +255,19 @@ def _holds(nest: Stmt, thing: Thing) -> bool:
 
 def allocated(allocation: Allocate, body: Stmt) -> Allocate:
     """`allocation` around another body; the constructor takes three times as long as this."""
-    made = object.__new__(Allocate)
-    put = object.__setattr__
-    put(made, "buffer", allocation.buffer)
-    put(made, "body", body)
-    put(made, "loc", allocation.loc)
-    put(made, "memo", None)
+    made = _new(Allocate)
+    _put_buffer(made, allocation.buffer)
+    _put_body(made, body)
+    _put_loc(made, allocation.loc)
+    _put_memo(made, None)
     return made
+
+
+_new = object.__new__
+# The slots themselves: setting by name looks each of them up.
+_put_buffer, _put_body, _put_loc, _put_memo = (
+    Allocate.__dict__[name].__set__ for name in ("buffer", "body", "loc", "memo")
+)
+
+
+_recent = _Recent()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tensorc.ir.expr import (
     Binary,
@@ -35,7 +33,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import free_vars, replace_buffers, same, substitute
-from tensorc.schedule.spine import allocated, spine_of
+from tensorc.schedule.spine import allocated, names_in, names_of, spine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,36 +79,45 @@ def in_range(loop: For) -> tuple[Expr, Expr]:
 def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) -> list[Site]:
     """Every leaf under `root`, in text order; of statements `where` that holds, if it is given."""
     found: list[Site] = []
-
-    def collect(
-        stmt: Stmt,
-        loops: tuple[For, ...],
-        conds: tuple[Expr, ...],
-        time: Time,
-        private: frozenset[Buffer],
-    ) -> None:
-        while isinstance(stmt, Allocate):
-            if loops:
-                private = private | {stmt.buffer}
-            stmt = stmt.body
-        if isinstance(stmt, Block):
-            for position, part in enumerate(stmt.stmts):
-                if where is None or isinstance(part, Block | Allocate) or where(part):
-                    collect(part, loops, conds, (*time, position), private)
-        elif where is not None and not where(stmt):
-            return
-        elif isinstance(stmt, For):
-            collect(stmt.body, (*loops, stmt), conds, (*time, stmt.var), private)
-        elif isinstance(stmt, If):
-            collect(stmt.body, loops, (*conds, stmt.cond), (*time, 0), private)
-            if stmt.orelse is not None:
-                negated = (*conds, Unary(UnaryOp.NOT, stmt.cond))
-                collect(stmt.orelse, loops, negated, (*time, 1), private)
-        else:
-            found.append(Site(stmt, loops, conds, time, private))
-
-    collect(root, (), (), (), frozenset())
+    _collect(root, where, _Around((), (), (), frozenset()), found)
     return found
+
+
+class _Around(NamedTuple):
+    """What stands around a statement: see `Site`."""
+
+    loops: tuple[For, ...]
+    conds: tuple[Expr, ...]
+    time: Time
+    private: frozenset[Buffer]
+
+
+def _collect(
+    stmt: Stmt, where: Callable[[For | If | Leaf], bool] | None, out: _Around, found: list[Site]
+) -> None:
+    # Not a closure of `sites`: one that calls itself is a cycle, for the garbage collector to find.
+    loops, conds, time, private = out
+    while isinstance(stmt, Allocate):
+        if loops:
+            private = private | {stmt.buffer}
+        stmt = stmt.body
+    if isinstance(stmt, Block):
+        for position, part in enumerate(stmt.stmts):
+            if where is None or isinstance(part, Block | Allocate) or where(part):
+                _collect(part, where, _Around(loops, conds, (*time, position), private), found)
+    elif where is not None and not where(stmt):
+        return
+    elif isinstance(stmt, For):
+        inside = _Around((*loops, stmt), conds, (*time, stmt.var), private)
+        _collect(stmt.body, where, inside, found)
+    elif isinstance(stmt, If):
+        taken = _Around(loops, (*conds, stmt.cond), (*time, 0), private)
+        _collect(stmt.body, where, taken, found)
+        if stmt.orelse is not None:
+            negated = (*conds, Unary(UnaryOp.NOT, stmt.cond))
+            _collect(stmt.orelse, where, _Around(loops, negated, (*time, 1), private), found)
+    else:
+        found.append(Site(stmt, loops, conds, time, private))
 
 
 def parts(stmt: Stmt) -> tuple[Stmt, ...]:
@@ -309,10 +316,10 @@ def stage_sites(program: Program, name: str) -> list[Site]:
     if spine is None:
         return [s for s in sites(program.body, is_wanted) if is_wanted(s.leaf)]
     found: list[Site] = []
-    for nest, time in zip(spine.nests, spine.times, strict=True):
-        if isinstance(nest, Block | Allocate) or name in facts(nest).stages:
-            inside = sites(nest, is_wanted)
-            found += [replace(s, time=(*time, *s.time)) for s in inside if is_wanted(s.leaf)]
+    for position in spine.writers.of(name):
+        inside = sites(spine.nests[position], is_wanted)
+        time = spine.times[position]
+        found += [replace(s, time=(*time, *s.time)) for s in inside if is_wanted(s.leaf)]
     return found
 
 
@@ -341,46 +348,10 @@ def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
     spine = spine_of(program.body)
-    if spine is not None:
-        names |= {buffer.name for buffer in spine.depths}
-    below: list[frozenset[str]] = []
-    stack = [program.body] if spine is None else list(spine.nests)
-    while stack:
-        top = stack.pop()
-        if isinstance(top, Block):
-            stack.extend(top.stmts)
-        elif isinstance(top, Allocate):
-            names.add(top.buffer.name)
-            stack.append(top.body)
-        else:
-            below.append(facts(top).names)
-    return _census.union(below) | names
-
-
-class _Census:
-    """The union of many sets, counted on from the one before, since a step changes few of them."""
-
-    def __init__(self) -> None:
-        self.sets: dict[int, frozenset[str]] = {}
-        self.counts: Counter[str] = Counter()
-        self.lock = Lock()
-
-    def union(self, sets: Sequence[frozenset[str]]) -> set[str]:
-        """What is in any of `sets`, which stay as they are."""
-        now = {id(s): s for s in sets}
-        with self.lock:
-            for gone in self.sets.keys() - now.keys():
-                for name in self.sets[gone]:
-                    self.counts[name] -= 1
-                    if not self.counts[name]:
-                        del self.counts[name]
-            for new in now.keys() - self.sets.keys():
-                self.counts.update(now[new])
-            self.sets = now
-            return set(self.counts)
-
-
-_census = _Census()
+    if spine is None:
+        return names | names_in(program.body)
+    names.update(buffer.name for buffer in spine.depths)
+    return names | names_of(spine)
 
 
 def fresh_name(name: str, used: set[str]) -> str:

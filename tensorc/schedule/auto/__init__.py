@@ -73,9 +73,10 @@ def _around_caches(s: Schedule, stage: str) -> None:
     """Store a large result past the caches: nobody reads it before it would have left them."""
     (*_, last) = stage_sites(s.program, stage)
     (buffer,) = written_buffers(last.leaf)
+    if bytes_of(buffer) < FAR_BYTES or len(last.loops) <= 2:
+        return
     is_result = any(p.buffer is buffer and p.role is Role.OUT for p in s.program.params)
-    again = any(reads(nest, buffer) for nest in nests(s.program.body))
-    if is_result and not again and bytes_of(buffer) >= FAR_BYTES and len(last.loops) > 2:
+    if is_result and not any(reads(nest, buffer) for nest in nests(s.program.body)):
         s.annotate(Loop(s, stage, last.loops[-2].var), "nontemporal", True)
 
 

@@ -45,11 +45,18 @@ def join_sums(s: Schedule) -> None:
 
 def _join(s: Schedule, together: Sequence[Stmt]) -> None:
     heads: list[Var] = []
+    readers: dict[Buffer, list[int]] = {}  # By large array, which of `heads` read it.
     for nest in together:
         if not isinstance(nest, For) or not _is_sum(nest):
             continue
-        if not any(attempt(s, partial(_together, s, head, nest.var)) for head in heads):
+        large = [b for b in facts(nest).read if bytes_of(b) >= SHARED_BYTES]
+        near = sorted({place for b in large for place in readers.get(b, ())})
+        tries = (p for p in near if attempt(s, partial(_together, s, heads[p], nest.var)))
+        place = next(tries, len(heads))
+        if place == len(heads):
             heads.append(nest.var)
+        for b in large:
+            readers.setdefault(b, []).append(place)
 
 
 def _is_sum(nest: For) -> bool:
