@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tensorc.dtypes import DType, bool_
@@ -36,7 +36,7 @@ from tensorc.ir.expr import (
     Where,
 )
 from tensorc.ir.interp import is_fused
-from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, If, Node, Stmt
+from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, Hint, If, Node, Stmt
 from tensorc.ir.walk import children, substitute, walk, with_children
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ def simplify(node: T) -> T:
         return _Simplifier().visit(node)  # type: ignore[return-value]
 
 
+def _hinted(body: Node, hints: tuple[tuple[str, Hint], ...]) -> Node:
+    """The body of a loop that goes away; what was said of the loop is said of the one inside."""
+    if not hints or not isinstance(body, For):
+        return body
+    return replace(body, annotations=tuple({**dict(hints), **dict(body.annotations)}.items()))
+
+
 class _Simplifier:
     """The tables of one run. They hold the nodes too, so that no id is used again."""
 
@@ -77,7 +84,8 @@ class _Simplifier:
         """`node` with its parts simplified, then itself."""
         match node:
             case For(var, start, extent, body) if self.is_once(extent):
-                return self.visit(substitute(body, {var: self.visit(start)}))  # type: ignore[dict-item]
+                inner = substitute(body, {var: self.visit(start)})  # type: ignore[dict-item]
+                return self.visit(_hinted(inner, node.annotations))
             case Let(var, value, body):
                 plain = self.visit(value)
                 if isinstance(plain, Const | Var):
@@ -562,7 +570,7 @@ def _call(_: _Simplifier, e: Call) -> Expr | None:
             return arg
         case "abs" | "sign" as name, (Call(inner) as arg,) if inner == name:
             return arg
-        case "abs", (Unary(UnaryOp.NEG, x),):
+        case "abs", (Unary(UnaryOp.NEG, x),) if x.dtype.kind != "u":  # -1 wraps to 255, not 1.
             return Call("abs", (x,), e.dtype)
         case "pow", (x, exponent) if _is(exponent, 1.0):
             return x

@@ -197,6 +197,10 @@ def test_simplified_expressions_have_the_same_bits(expr: Expr, seed: int) -> Non
     assert_same_bits(evaluate(expr, env), evaluate(simple, env), message)
 
 
+def test_the_absolute_value_of_a_wrapped_negative_stays() -> None:
+    assert str(simplify(call("abs", -Var("x", uint8)))) == "abs(-x)"
+
+
 @given(expr=expressions(int64, depth=5, calls=()))
 @settings(max_examples=100)
 def test_simplifying_twice_changes_no_more(expr: Expr) -> None:
@@ -228,6 +232,10 @@ def text_of(body: str) -> str:
     [
         ("for i in range(1):\n  A[i * 4 + i] = A[i] * 1.0", "A[0] = A[0]"),
         ("for i in range(m, m + 1):\n  for j in range(i, i + 1):\n    A[j] = 1.0", "A[m] = 1.0"),
+        (
+            "for i in range(1) {k: True, n: 1}:\n  for j in range(4) {n: 2}:\n    A[j] = 1.0",
+            "for j in range(4) {k: True, n: 2}:\n  A[j] = 1.0",
+        ),
         ("for i in range(0):\n  A[i] = 1.0", "pass"),
         ("for i in range(m):\n  pass", "pass"),
         ("if m < m:\n  A[0] = 1.0\nelse:\n  A[1] = 1.0", "A[1] = 1.0"),
