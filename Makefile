@@ -36,7 +36,8 @@ test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -m pytest tests/peers
 
 # The packages of CUDA 12 and 13 exclude each other, so 12 has an environment of its own.
-CUDA12_TESTS := $(addprefix tests/codegen/cuda/test_,nvrtc.py golden.py tensor_cores.py)
+CUDA12_TESTS := $(addprefix tests/codegen/cuda/test_, \
+    nvrtc.py golden.py tensor_cores.py boxes.py warp_groups.py roles.py)
 test-cuda12:
 	$(MAKE) VENV=.venv-cuda12 .venv-cuda12/.installed-cuda12-test
 	.venv-cuda12/bin/python -m pytest $(CUDA12_TESTS)

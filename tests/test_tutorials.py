@@ -89,7 +89,14 @@ def test_a_network_reaches_its_goal_on_the_digits_of_the_package(
 @pytest.mark.skipif(not can_emulate(), reason="needs NVRTC and a C++ compiler")
 def test_a_product_is_tiled_for_a_gpu_and_its_memory_counted(tmp_path: Path) -> None:
     output = run_tutorial("10_cuda.py", folder=tmp_path)
-    for stage in ("refused: bind(k, block.z)", "__shared__", "copy16", "mma.sync", "fewer sectors"):
+    for stage in (
+        "refused: bind(k, block.z)",
+        "__shared__",
+        "copy16",
+        "mma.sync",
+        "fewer sectors",
+        "wgmma",
+    ):
         assert stage in output
 
 

@@ -258,5 +258,64 @@ print(f.inspect("plan"))
 assert f.inspect("cuda").count("__global__") == 1, "one kernel does it all"
 
 # %% [markdown]
+# ## 6. Hopper: warp groups, boxes, roles
+# From sm_90 on, a copy engine moves whole boxes: one thread asks for them, and an mbarrier counts
+# the bytes that arrive. sm_90a multiplies by warp groups of 128 threads, with operands that its
+# tensor cores read from shared memory themselves, in rows whose chunks are swizzled. And warp
+# groups may have roles: one copies ahead through a ring of slots, the others compute. In the
+# schedule that is a `bulk_fetch` in place of each `cooperative_fetch`, another intrinsic,
+# `pipeline` and `specialize`.
+# Both operands have the sum along their rows here, so B is transposed.
+# %%
+STEP = 32  # of the sum at a time: rows of 64 bytes
+T16 = tc.placeholder((N, N), dtype="bfloat16", name="T")
+product = tc.compute(
+    (N, N),
+    lambda i, j: tc.sum(tc.cast(A16[i, r], "float32") * tc.cast(T16[j, r], "float32"), axis=r),
+    name="C",
+)
+s = tc.Schedule([product], args=[A16, T16])
+i_block, j_block, i_tile, j_tile = s.tile(*s.loops("C")[:2], WIDE, WIDE)
+step, k_tile = s.split(s.loops("C")[-1], STEP)
+s.reorder(step, i_tile, j_tile, k_tile)
+s.cache_write("C", j_block)
+for name in "AT":
+    copy = s.cache_read(name, step, scope="shared")
+    s.swizzle(copy.name, 2 * STEP)
+    s.bulk_fetch(copy.name)
+part, k_tile = s.split(k_tile, 16)
+s.reorder(part, i_tile, j_tile, k_tile)
+s.tensorize(i_tile, "wgmma.m64n64k16.bf16")
+for row, column, store in (
+    (s["C.local"].loop("i.inner.init"), s["C.local"].loop("j.inner.init"), False),
+    (s["C"].loop("C.out0"), s["C"].loop("C.out1"), True),
+):
+    warp, row = s.split(row, 16)  # Warp w has rows 16w to 16w + 15, its lanes as before.
+    half, row = s.split(row, 8)
+    eight, column = s.split(column, 8)
+    column, pair = s.split(column, 2)
+    s.reorder(warp, row, column, half, eight, pair)
+    s.bind(s.fuse(s.fuse(warp, row), column, name="lane"), "thread.x")
+    for loop in (half, eight) if store else (half, eight, pair):
+        s.unroll(loop)
+    if store:
+        s.vectorize(pair)
+s.pipeline(step, 2)
+s.specialize(step)
+s.bind(j_block, "block.x")
+s.bind(i_block, "block.y")
+f = tc.compile(s, target=tc.Target("cuda-emu", arch="sm_90a"))
+operands = a.astype(ml_dtypes.bfloat16), np.ascontiguousarray(b.T).astype(ml_dtypes.bfloat16)
+assert np.array_equal(f(*operands), exact)
+assert f.check(*operands).ok
+print("\n=== warp groups, boxes and roles ===\n")
+print(f.inspect("cuda"))
+print(f.inspect("barriers"))
+
+# %% [markdown]
+# What each wait and each arrival is for stands in the last print. The emulator found no race and no
+# wait for nothing; drop any of them, and it does.
+
+# %% [markdown]
 # `tc.compile(s, target="cuda")` runs the same kernels on a GPU; `tc.Target("cuda", arch="sm_90")`
 # compiles for one that is not here.

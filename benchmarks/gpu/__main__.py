@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason is not None:
         print(f"no device: {reason}", file=sys.stderr)
         return 2
+    if not options.emulated:
+        # Code of an architecture with an "a" runs on devices of just that one.
+        here = tc.cuda.device(0).arch
+        wanted = [c for c in wanted if c.arch.rstrip("a") in ("", here)]
     if options.emulated or options.check:
         target = "cuda-emu" if options.emulated else "cuda"
         for case in wanted:
@@ -94,7 +98,11 @@ def _compiled(case: Case, inputs: Sequence[Array], target: str) -> Any:
         tc.placeholder(x.shape, x.dtype.name, name=name)
         for x, name in zip(inputs, "abc", strict=False)
     ]
-    return tc.compile([case.build(*placeholders)], inputs=placeholders, target=target)
+    where = tc.Target(target, arch=case.arch) if case.arch else target
+    built = case.build(*placeholders)
+    if isinstance(built, tc.Schedule):
+        return tc.compile(built, target=where)
+    return tc.compile([built], inputs=placeholders, target=where)
 
 
 # --- on a device -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import tensorc as tc
 from benchmarks import models
 from benchmarks.cases import Array, dot_error_bound
+from benchmarks.gpu import hopper
 
 Exact: TypeAlias = Callable[..., tuple[Array, Array | float]]
 Rivals: TypeAlias = Callable[[Any], dict[str, Callable[..., Any]]]
@@ -28,10 +29,11 @@ class Case:
     Attributes:
         shapes: of the inputs, from a size.
         sizes: on a device; `small` in the emulator.
-        build: from placeholders to the result.
+        build: from placeholders to the result, or to a schedule of it.
         exact: from float64 inputs to the result in float64, and the largest error.
         rivals: from torch to functions of tensors, by name.
         work: FLOP, and bytes that must be read or written, from a size.
+        arch: of the devices that it is for; empty for all.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Case:
     rivals: Rivals
     work: Callable[[Any], tuple[float, float]]
     dtype: str = "float32"
+    arch: str = ""
 
     def inputs(self, size: Any) -> list[Array]:
         """Standard normal numbers."""
@@ -70,6 +73,17 @@ def _products(torch: Any, precision: str) -> dict[str, Callable[..., Any]]:
     found = {"cublas": torch.matmul, "torch.compile": torch.compile(torch.matmul)}
     kernels = _triton()
     return found | ({"triton": partial(kernels.matmul, precision=precision)} if kernels else {})
+
+
+def _product_of_rows(a: Array, b: Array) -> tuple[Array, Array]:
+    return _product(a, b.T, result_roundoff=2.0**-8)
+
+
+def _products_of_rows(torch: Any) -> dict[str, Callable[..., Any]]:
+    def plain(a: Any, b: Any) -> Any:
+        return a @ b.T
+
+    return {"cublas": plain, "torch.compile": torch.compile(plain)}
 
 
 def _triton() -> Any:
@@ -205,6 +219,18 @@ CASES: Sequence[Case] = (
         partial(_products, precision="tf32"),
         _cube,
         "bfloat16",
+    ),
+    Case(
+        "matmul bfloat16, warp groups",
+        _square,
+        (4096, 8192),
+        256,
+        hopper.product_schedule,
+        _product_of_rows,
+        _products_of_rows,
+        _cube,
+        "bfloat16",
+        hopper.ARCH,
     ),
     Case("softmax", lambda s: [s], ((4096, 1000), _LARGE), _TINY, tc.ops.softmax, _softmax,
          _softmax_rivals, _two),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen.cuda.hopper_programs import product
 from codegen.cuda.programs import ARCHS, ROW_SUMS, emitted, gemm, pipelined, tensor_gemm
 from tensorc.codegen.cuda import compile_cuda, parse_cubin
 
@@ -39,10 +40,13 @@ KERNELS = {
     "pipelined": pipelined(3),
 }
 
+# For one architecture alone.
+OWN = {"warp_groups": (product(128, 512, 2, 3, roles=True), "sm_90a")}
 
-@pytest.mark.parametrize("name", KERNELS)
+
+@pytest.mark.parametrize("name", [*KERNELS, *OWN])
 def test_a_kernel_reads_as_it_did(name: str, pytestconfig: pytest.Config) -> None:
-    module = emitted(KERNELS[name])
+    module = emitted(*OWN[name]) if name in OWN else emitted(KERNELS[name])
     barriers = [
         f"// {line}" for b in sum(module.barriers.values(), ()) for line in str(b).split("\n")
     ]
