@@ -358,7 +358,7 @@ class KernelEmitter:
                 self.out.line("")
             self._barrier(Spot(node))
             self.hands.before(node)
-            if self._wgmma(node):
+            if self._wgmma(node) or self._streamed(node):
                 continue
             product = mma.find(self.e, node, self.target)
             if product is not None and not self._waits(_inside(node)):
@@ -399,6 +399,32 @@ class KernelEmitter:
         with self._some(product.phase):
             wgmma.emit(self.e, product, self.hands)
         self.hands.after(node)
+        return True
+
+    def _streamed(self, node: Node) -> bool:
+        """Write a loop of nothing but products, each issued before the one before it is done.
+
+        A slot is handed back one iteration later then.
+        """
+        if self.roles is None or not isinstance(node, Loop) or len(node.body) != 1:
+            return False
+        (inner,) = node.body
+        product = wgmma.find(inner, self.target)
+        if product is None or not self.hands.is_streamed(inner) or self._waits(_inside(inner)):
+            return False
+        spots = (Spot(inner), Spot(node, at_end=True))
+        if product.phase.count != self.kernel.threads or any(s in self.spots for s in spots):
+            return False
+        self.e.vars.update(self.numbers[product.phase])
+        self.out.line("#pragma unroll 1")
+        with self.e.looping(node.loop, unroll=False):
+            self.hands.before(inner)
+            self._comment_on(product.phase)
+            wgmma.emit(self.e, product, self.hands, left=1)
+            self.hands.after_previous(inner, node.loop)
+        wgmma.wait(self.e, product, self.hands, 0)
+        if node not in self.kernel.body:  # The ring goes on.
+            self.hands.after_last(inner, node.loop)
         return True
 
     def _barrier(self, spot: Spot) -> None:

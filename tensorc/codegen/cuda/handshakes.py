@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda import tma
 from tensorc.dtypes import int64
-from tensorc.ir.expr import Buffer, Const
+from tensorc.ir.expr import Buffer, Compare, CompareOp, Const
 from tensorc.ir.printer import show
+from tensorc.ir.simplify import simplify
 from tensorc.target import WARP
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tensorc.codegen.cuda.stmt import StmtEmitter
     from tensorc.codegen.cuda.tma import BoxCopy
     from tensorc.ir.expr import Expr
+    from tensorc.ir.stmt import For
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,36 @@ class Handshakes:
     def after(self, node: Node) -> None:
         """Say that a node was the last to use a slot."""
         for h in self.lasts.get(node, ()):
-            if h.empty is None:
-                continue
-            name, slot = self.e.places[h.empty].name, self._slot(h.ring.slot)
-            purpose = f"{h.ring.name}: uses before the next copy to the slot"
-            if self.signal(f"mbarrier_arrive_warp({name})", purpose):
-                self.e.out.line(f"mbarrier_arrive_warp(&{name}[{slot}]);")
+            self._hand_back(h, h.ring.slot)
+
+    def is_streamed(self, node: Node) -> bool:
+        """Whether a node alone uses rings, which can do without one of their slots for a while."""
+        held = [*self.firsts.get(node, ()), *self.lasts.get(node, ())]
+        return bool(held) and all(
+            h.ring.first is h.ring.last is node and h.ring.slots > 1 for h in held
+        )
+
+    def after_previous(self, node: Node, loop: For) -> None:
+        """Say that the last iteration's use of a slot is over, where there was one."""
+        for h in self.lasts[node]:
+            before = simplify((h.ring.slot + (h.ring.slots - 1)) % h.ring.slots)
+            self._hand_back(h, before, Compare(CompareOp.GT, loop.var, loop.start))
+
+    def after_last(self, node: Node, loop: For) -> None:
+        """Say so of the last iteration, behind the loop."""
+        for h in self.lasts[node]:
+            last = simplify((loop.extent - 1) % h.ring.slots)
+            self._hand_back(h, last, Compare(CompareOp.GT, loop.extent, Const(0)))
+
+    def _hand_back(self, h: _Held, slot: Expr, cond: Expr | None = None) -> None:
+        if h.empty is None:
+            return
+        name = self.e.places[h.empty].name
+        with self.e.statement(*(() if cond is None else (cond,))):
+            test = "" if cond is None else f"if ({self.e.condition(cond)}) "
+        purpose = f"{h.ring.name}: uses before the next copy to the slot"
+        if self.signal(f"mbarrier_arrive_warp({name})", purpose):
+            self.e.out.line(f"{test}mbarrier_arrive_warp(&{name}[{self._slot(slot)}]);")
 
     def copy(self, phase: Phase) -> None:
         """Issue a copy, once its slot is free."""

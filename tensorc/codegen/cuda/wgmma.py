@@ -127,29 +127,35 @@ def _product(phase: Phase, loops: tuple[Loop, ...], target: Target) -> Product |
 # --- writing ----------------------------------------------------------------------------------
 
 
-def emit(e: StmtEmitter, p: Product, hands: Handshakes) -> None:
-    """Write a group of products, and the wait for it.
+def emit(e: StmtEmitter, p: Product, hands: Handshakes, left: int = 0) -> None:
+    """Write a group of products, and the wait until at most `left` groups are at work.
 
     Raises:
         CompileError: an operand or the result does not lie as the instruction needs it.
     """
     first, pitch = _result(e, p)
-    left, right = _operand(e, p, p.left), _operand(e, p, p.right)
+    one, other = _operand(e, p, p.left), _operand(e, p, p.right)
     name = f"wgmma_m64n{p.columns}k{_DEPTH}_{p.kind}"
-    flags = f"{pitch}, {int(left.transposed)}, {int(right.transposed)}"
+    flags = f"{pitch}, {int(one.transposed)}, {int(other.transposed)}"
     e.out.line("wgmma_fence();")
     with e.region(), e.scope(), _nest(e, p.loops):
-        with e.statement(*first, *left.corner, *right.corner):
+        with e.statement(*first, *one.corner, *other.corner):
             d = e.element(p.leaf.buffers[0], first).text
             a, b = (
                 f"descriptor<{o.width}>(&{e.element(o.load.buffer, o.corner).text})"
-                for o in (left, right)
+                for o in (one, other)
             )
         e.out.line(f"{name}<{flags}>(&{d}, {a}, {b});")
     e.out.line("wgmma_commit();")
-    purpose = f"the products of {p.leaf.buffers[0].name} before what follows"
-    if hands.signal("wgmma_wait<0>()", purpose):
-        e.out.line("wgmma_wait<0>();")
+    wait(e, p, hands, left)
+
+
+def wait(e: StmtEmitter, p: Product, hands: Handshakes, left: int) -> None:
+    """Write the wait until at most `left` groups of products are at work."""
+    name = p.leaf.buffers[0].name
+    what = "uses of the slot are over" if left else "what follows"
+    if hands.signal(f"wgmma_wait<{left}>()", f"the products of {name} before {what}"):
+        e.out.line(f"wgmma_wait<{left}>();")
 
 
 @dataclass(frozen=True, slots=True)

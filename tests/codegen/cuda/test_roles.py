@@ -12,7 +12,8 @@ from benchmarks.gpu.hopper import product_schedule
 from codegen.cuda.harness import ORDERS, Emulated
 from codegen.cuda.hopper_programs import product, ring
 from codegen.cuda.programs import emitted
-from codegen.cuda.test_boxes import refusal
+from codegen.cuda.test_boxes import complaints, refusal
+from codegen.cuda.test_warp_groups import assert_product, operands
 from tensorc.codegen.cuda import compile_cuda, disassemble, instruction_mix
 from tensorc.codegen.cuda.resources import CudaWarning, warn_of
 from tensorc.dtypes import bfloat16
@@ -130,6 +131,24 @@ def test_a_ring_inside_of_another_loop_goes_on_where_it_was() -> None:
         run = emulated.run({"A": a, "B": np.zeros_like(a)}, options)
         assert not run.findings, [str(f) for f in run.findings]
         np.testing.assert_array_equal(run.results["B"], a[:, :, ::-1])
+
+
+@pytest.mark.parametrize("tiles", [1, 3])
+def test_products_are_issued_before_those_before_them_are_done(tiles: int) -> None:
+    """`tiles`: how often the loop runs, and the ring goes on where it was."""
+    head, rest = product(32, 320, 1, 2, roles=True).split("  for b in block.x(1):\n")
+    inner = "".join(f"  {line}\n" for line in rest.splitlines())
+    text = f"{head}  for b in block.x(1):\n    for tile in range({tiles}):\n{inner}"
+    a, b, arrays = operands(64, 32, 320)
+    emulated = Emulated(text, ARCH)
+    assert_product(emulated, a, b, arrays)
+    source = emulated.module.source.split("__global__")[1]
+    assert source.count("wgmma_wait<1>();") == source.count("wgmma_wait<0>();") == 1
+    assert source.count("mbarrier_arrive_warp(") == (1 if tiles == 1 else 2)
+    (placed,) = emulated.module.barriers.values()
+    for number, what in enumerate(placed):
+        if "_wait" in str(what) or "_arrive" in str(what):
+            assert complaints(Emulated(text, ARCH, drop=number), arrays), str(what)
 
 
 def test_without_the_letter_registers_stay_where_they_are() -> None:

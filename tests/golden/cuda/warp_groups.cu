@@ -212,9 +212,10 @@ p_C(float* __restrict__ C,
         wgmma_m64n128k16_bf16<32, 0, 0>(&acc[0][0], descriptor<128>(&As[k % 3][w * 64][kk * 16]), descriptor<128>(&Bs[k % 3][0][kk * 16]));
       }
       wgmma_commit();
-      wgmma_wait<0>();
-      mbarrier_arrive_warp(&As_empty[k % 3]);
+      wgmma_wait<1>();
+      if (k > 0) mbarrier_arrive_warp(&As_empty[(k % 3 + 2) % 3]);
     }
+    wgmma_wait<0>();
 
     // C[w * 64 + lane // 32 * 16 + lane % 32 // 4 + h * 8, j * 8 + lane % 4 * 2 + c] = acc[w *
     //     64 + lane // 32 * 16 + lane % 32 // 4 + h * 8, j * 8 + lane % 4 * 2 + c]
@@ -242,7 +243,9 @@ p_C(float* __restrict__ C,
 //   As, Bs: uses of a slot before slot (k + 2) % 3 is copied to
 // ring_wait(As_full)
 //   As, Bs: copies before their uses
-// wgmma_wait<0>()
-//   the products of acc before what follows
+// wgmma_wait<1>()
+//   the products of acc before uses of the slot are over
 // mbarrier_arrive_warp(As_empty)
 //   As, Bs: uses before the next copy to the slot
+// wgmma_wait<0>()
+//   the products of acc before what follows
