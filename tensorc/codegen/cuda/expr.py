@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from tensorc.codegen.cuda.places import Place
 
 
+_WIDTH = 96  # Characters of a call that stands on one line.
+
+
 class Writer:
     """Lines of C at the depth where they stand."""
 
@@ -50,6 +53,15 @@ class Writer:
     def line(self, text: str) -> None:
         """Add a line."""
         self.lines.append(f"{'  ' * self.depth}{text}" if text else "")
+
+    def call(self, name: str, *args: str) -> None:
+        """Add a call, on two lines where one would be long."""
+        text = ", ".join(args)
+        if 2 * self.depth + len(name) + len(text) <= _WIDTH:
+            self.line(f"{name}({text});")
+        else:
+            self.line(f"{name}(")
+            self.line(f"    {text});")
 
     @contextmanager
     def inside(self, head: str) -> Iterator[None]:

@@ -315,6 +315,6 @@ def emit(e: StmtEmitter, copy: BoxCopy, map_name: str, barrier: str) -> None:
     """Write the copy; `barrier` is the address of what counts its bytes."""
     with e.statement(*copy.place, *copy.corner):
         to = e.element(copy.target, copy.place).text
-        at = ", ".join(e.integer(i, "int").text for i in reversed(copy.corner))
-        e.out.line(f"mbarrier_expect({barrier}, {copy.bytes});")
-        e.out.line(f"tma_load_{len(copy.corner)}d(&{to}, {map_name}, {at}, {barrier});")
+        at = [e.integer(i, "int").text for i in reversed(copy.corner)]
+        e.out.call("mbarrier_expect", barrier, f"{copy.bytes}")
+        e.out.call(f"tma_load_{len(at)}d", f"&{to}", map_name, *at, barrier)

@@ -145,7 +145,7 @@ def emit(e: StmtEmitter, p: Product, hands: Handshakes, left: int = 0) -> None:
                 f"descriptor<{o.width}>(&{e.element(o.load.buffer, o.corner).text})"
                 for o in (one, other)
             )
-        e.out.line(f"{name}<{flags}>(&{d}, {a}, {b});")
+        e.out.call(f"{name}<{flags}>", f"&{d}", a, b)
     e.out.line("wgmma_commit();")
     wait(e, p, hands, left)
 

@@ -209,7 +209,8 @@ p_C(float* __restrict__ C,
       wgmma_fence();
       #pragma unroll
       for (int kk = 0; kk < 4; ++kk) {
-        wgmma_m64n128k16_bf16<32, 0, 0>(&acc[0][0], descriptor<128>(&As[k % 3][w * 64][kk * 16]), descriptor<128>(&Bs[k % 3][0][kk * 16]));
+        wgmma_m64n128k16_bf16<32, 0, 0>(
+            &acc[0][0], descriptor<128>(&As[k % 3][w * 64][kk * 16]), descriptor<128>(&Bs[k % 3][0][kk * 16]));
       }
       wgmma_commit();
       wgmma_wait<1>();
