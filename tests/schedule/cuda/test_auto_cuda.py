@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,6 +117,24 @@ def test_an_argmax_folds_each_row_by_a_warp_or_a_block() -> None:
             build([ops.argmax(tc.placeholder((8192, length), name="x"), axis=1)]), GPU
         )
         assert kernels(s.program) == [shape]
+
+
+def test_an_argmax_of_everything_or_of_columns_is_folded_in_parts() -> None:
+    s = auto_schedule(build([ops.argmax(tc.placeholder((1 << 22,), name="x"))]), GPU)
+    assert kernels(s.program)[:1] == [({"block.x": 256}, 512)]
+    s = auto_schedule(build([ops.argmax(tc.placeholder((4096, 256), name="x"), axis=0)]), GPU)
+    assert allocations(s.program)["argmax.rf"] == ("global", 128 * 256)
+    small = tc.placeholder((40, 30), name="x")
+    plain = build([ops.argmax(small, axis=0), ops.argmin(small)])
+    assert_close(plain, auto_schedule(plain, GPU).program)
+
+
+def test_gradients_of_a_convolutions_weights_are_folded_in_parts_of_the_batch() -> None:
+    images = tc.placeholder((32, 64, 56, 56), name="x")
+    weights = tc.placeholder((64, 64, 3, 3), name="W")
+    loss = ops.sum(ops.conv2d(images, weights, padding=1))
+    s = auto_schedule(build(list(tc.grad(loss, [weights]))), GPU)
+    assert min(prod(blocks.values()) * threads for blocks, threads in kernels(s.program)) >= 8192
 
 
 def test_what_folds_the_same_rows_is_one_kernel() -> None:

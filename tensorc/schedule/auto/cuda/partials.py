@@ -40,10 +40,12 @@ MOST = 512  # Parts: the block that folds them has no more threads.
 
 def cut_in_parts(s: Schedule, stage: str, target: Target) -> bool:
     """Fold `stage` in parts, where that gives the GPU more to do. Whether it was done."""
-    update = accumulation(s, stage)
+    update = accumulation(s, stage, alone=False)
     if update is None:
         return False
     assert isinstance(update.leaf, Accumulate), "it is one"
+    if update.leaf.buffers[0].name != stage:
+        return False  # A tuple is cut where its first component is.
     spatial = [x for x in update.loops if depends(update.leaf.indices, x.var)]
     reduced = [x for x in update.loops if x not in spatial]
     if update.loops != (*spatial, *reduced) or any(const_int(x.extent) is None for x in reduced):
@@ -99,7 +101,9 @@ def fold_in_parts(
         fold, *others = (Loop(s, stage, x.var) for x in last.loops)
         s.reorder(*others, fold)
         _with_its_start(s, stage)
-    s.set_scope(made, "global")
+    folded = stage_sites(s.program, made)[-1].leaf
+    for buffer in written_buffers(folded):
+        s.set_scope(buffer.name, "global")
     return made
 
 

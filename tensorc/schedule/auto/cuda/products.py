@@ -103,9 +103,10 @@ def split_products(s: Schedule, target: Target) -> None:
         else:
             tile = best_tile(problem, target)
             parts, depth = parts_of(tile, problem, target), depth_of(problem.k)
-        if parts > 1 and len(product.reduced) == 1:
+        if parts > 1:
             every = product.spatial, product.reduced
-            attempt(s, partial(fold_in_parts, s, stage, *every, parts, depth))
+            multiple = depth if len(product.reduced) == 1 else 1
+            attempt(s, partial(fold_in_parts, s, stage, *every, parts, multiple))
 
 
 def tile_product(s: Schedule, stage: str, target: Target) -> None:
