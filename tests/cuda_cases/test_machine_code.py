@@ -26,6 +26,12 @@ def x(*shape: int, name: str = "x") -> Tensor:
     return tc.placeholder(shape, name=name)
 
 
+def weight_gradient() -> Tensor:
+    weights = x(64, 64, 3, 3, name="W")
+    loss = ops.sum(ops.conv2d(x(8, 64, 56, 56), weights, padding=1))
+    return tc.grad(loss, [weights])[0]
+
+
 LARGE: dict[str, Callable[[], Tensor]] = {
     "product": lambda: ops.relu(
         x(4096, 4096, name="A") @ x(4096, 4096, name="B") + x(4096, name="b")
@@ -33,6 +39,9 @@ LARGE: dict[str, Callable[[], Tensor]] = {
     "convolution": lambda: ops.conv2d(x(8, 64, 56, 56), x(64, 64, 3, 3, name="W"), padding=1),
     "softmax": lambda: ops.softmax(x(8192, 1024)),
     "layer norm": lambda: ops.layer_norm(x(8192, 4096)),
+    "attention": lambda: ops.attention(*(x(32, 512, 64, name=n) for n in "qkv")),
+    "gradient of a convolution": lambda: weight_gradient(),
+    "argmax": lambda: ops.argmax(x(8192, 1024), axis=1),
     "sum of everything": lambda: ops.sum(x(4096, 4096)),
     "column sums": lambda: ops.sum(x(4096, 4096), axis=0),
 }

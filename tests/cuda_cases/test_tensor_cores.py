@@ -91,6 +91,83 @@ def test_shared_memory_is_accessed_without_conflicts(spec: str) -> None:
     assert all(x.transactions == x.ideal for x in loads)
 
 
+@pytest.mark.parametrize("spec", ["ik,kj->ij", "ki,kj->ij", "ik,jk->ij"])
+def test_float32_is_rounded_to_tf32_where_the_target_says_so(spec: str) -> None:
+    """Of integers below 2**10, which tf32 holds: results are exact; others are rounded."""
+    inputs = [tc.placeholder((64, 64), name=n) for n in "AB"]
+    made = ops.einsum(spec, *inputs)
+    target = Target("cuda-emu", sms=1, precision="tf32")
+    f = tc.compile([made], inputs=inputs, target=target)
+    assert isinstance(f, CudaCompiledFunction)
+    assert "mma_m16n8k8_tf32(" in f.source
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-99, 100, (64, 64)).astype(np.float32) for _ in "AB")
+    np.testing.assert_array_equal(f(a, b), np.einsum(spec, a, b))
+    assert f.check(a, b).ok
+    profile = f.profile_memory(a, b)
+    assert (profile.ratio("shared"), profile.ratio("global")) == (1.0, 1.0)
+    fine = (a + 2.0**-10).astype(np.float32)
+    assert np.max(np.abs(f(fine, b) - np.einsum(spec, fine, b))) > 0, "10 bits of fraction"
+    assert "mma" not in tc.compile([made], inputs=inputs, target="cuda-emu").source
+
+
+GROUPED = {"whole tiles": (256, 128, 128), "ragged tiles": (200, 136, 144)}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_warp_groups_multiply_boxes_that_the_copy_engine_fetches(name: str) -> None:
+    m, k, n = GROUPED[name]
+    a, b, bias = (
+        tc.placeholder(s, "bfloat16", name=x)
+        for s, x in (((m, k), "A"), ((n, k), "B"), ((n,), "bias"))
+    )
+    layer = ops.relu(ops.matmul(a, ops.transpose(b)) + bias)
+    target = Target("cuda-emu", arch="sm_90a", sms=2)
+    f = tc.compile([layer], inputs=[a, b, bias], target=target)
+    assert isinstance(f, CudaCompiledFunction)
+    assert "wgmma_m64n128k16_bf16(" in f.source
+    assert "tma_load_2d(" in f.source
+    rng = np.random.default_rng(0)
+    wide = [rng.integers(-3, 4, s).astype(np.float64) for s in ((m, k), (n, k), (n,))]
+    given = [x.astype(tc.bfloat16.numpy) for x in wide]
+    narrow = tc.bfloat16.numpy
+    product = (wide[0] @ wide[1].T).astype(np.float32).astype(narrow).astype(np.float64)
+    want = np.maximum((product + wide[2]).astype(np.float32).astype(narrow), 0)
+    np.testing.assert_array_equal(f(*given), want)
+    report = f.check(*given)
+    assert report.ok, str(report)
+
+
+def test_machine_code_of_a_large_layer_for_warp_groups() -> None:
+    a, b = (tc.placeholder((4096, 4096), "bfloat16", name=n) for n in "AB")
+    s = auto_schedule(build([ops.matmul(a, ops.transpose(b))]), Target("cuda", arch="sm_90a"))
+    binary = compile_cuda(emitted(s.program, "sm_90a").source, "sm_90a")
+    (taken,) = binary.resources.values()
+    assert (taken.spill_stores, taken.spill_loads) == (0, 0)
+    (mix,) = instruction_mix(disassemble(binary.cubin)).values()
+    assert mix["HGMMA"] == 4, "64 steps of the sum, 16 at a time"
+    assert mix["UTMALDG"] >= 2
+    assert mix["HMMA"] == mix["LDL"] == mix["STL"] == 0
+
+
+@pytest.mark.parametrize(
+    ("shapes", "why"),
+    [
+        (((4096, 4096), (4096, 4096), "ik,kj->ij"), "the sum is not along the second's rows"),
+        (((4096, 4100), (4096, 4100), "ik,jk->ij"), "rows are not on 16 bytes"),
+        (((256, 4096), (256, 4096), "ik,jk->ij"), "few tiles for many multiprocessors"),
+    ],
+)
+def test_other_products_are_left_to_warps(
+    shapes: tuple[tuple[int, int], tuple[int, int], str], why: str
+) -> None:
+    *sizes, spec = shapes
+    a, b = (tc.placeholder(x, "bfloat16", name=n) for x, n in zip(sizes, "AB", strict=True))
+    s = auto_schedule(build([ops.einsum(str(spec), a, b)]), Target("cuda", arch="sm_90a"))
+    assert "wgmma" not in str(s), why
+    assert "mma.m16n8k16" in str(s)
+
+
 @pytest.mark.parametrize("arch", ["sm_80", "sm_86", "sm_89", "sm_90"])
 def test_machine_code_of_a_large_layer(arch: str) -> None:
     a, b = (tc.placeholder((4096, 4096), "bfloat16", name=n) for n in "AB")

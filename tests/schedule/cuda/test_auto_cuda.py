@@ -147,6 +147,18 @@ def test_what_folds_the_same_rows_is_one_kernel() -> None:
     assert_close(plain, auto_schedule(plain, GPU).program)
 
 
+def test_rows_of_a_batch_are_those_of_a_block() -> None:
+    def scores(size: int) -> Tensor:
+        return ops.softmax(tc.placeholder((2, size, 4 * size), name="x") * 0.5)
+
+    s = auto_schedule(build([scores(256)]), GPU)
+    assert kernels(s.program)[-1] == ({"block.x": 64, "block.y": 2}, 128)
+    assert {threads for _, threads in phases(s.program)} == {4, 128}
+    small = build([scores(24)])
+    few = Target("cuda", arch="sm_80", sms=4)
+    assert_close(small, auto_schedule(small, few).program, rtol=1e-5)
+
+
 def test_rows_that_fit_neither_registers_nor_shared_memory_are_stored() -> None:
     s = auto_schedule(build([tc.ops.softmax(tc.placeholder((8, 65536), name="x"))]), GPU)
     assert allocations(s.program)["exp"] == ("global", 8 * 65536)

@@ -36,6 +36,7 @@ from tensorc.schedule.auto.cuda.tiling import (
     steps_first,
     whole_vectors,
 )
+from tensorc.schedule.auto.cuda.warp_groups import group_columns, group_product
 from tensorc.schedule.auto.cuda.warps import RESIDENT, stages_of, warp_parts
 from tensorc.schedule.auto.products import Product, product_of
 from tensorc.schedule.auto.steps import attempt
@@ -119,6 +120,11 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if product is None or iterations(product.reduced) < LEAST_WORK:
         return
     wide = warp_tile(product, target)
+    columns = group_columns(product, target) if wide is not None else None
+    if columns is not None and attempt(
+        s, partial(group_product, s, stage, product, columns, target)
+    ):
+        return
     if wide is not None and attempt(s, partial(tensor_product, s, stage, product, wide, target)):
         return
     tile = best_tile(problem_of(product), target)

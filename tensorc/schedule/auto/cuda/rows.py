@@ -300,16 +300,16 @@ def _phase(s: Schedule, group: Group, nest: object) -> None:
     assert not isinstance(site.leaf, Check), "a stage is computed by stores"
     assert all(x.loops == site.loops for x in before), "a tuple begins in one nest"
     name = written_buffers(site.leaf)[0].name
-    row, *others = (Loop(s, name, x.var) for x in site.loops)
+    row, *others = (Loop(s, name, x.var) for x in site.loops[_rows_at(site, group) :])
     if not others:
         row, one = s.split(row, (group.length or 1) if _is_vector(site, group) else 1)
         others = [one]
     inner = others.pop()
     if others and (const_int(s.extent(inner)) or group.threads) < group.threads:
-        inner = Loop(s, name, site.loops[1].var)
-        for loop in site.loops[2:]:
-            inner = s.fuse(inner, Loop(s, name, loop.var))
-        others = []
+        first, *rest = (*others, inner)
+        for loop in rest:
+            first = s.fuse(first, loop)
+        inner, others = first, []
     vector = None
     if const_int(s.extent(inner)) == group.length and group.lanes > 1:
         inner, vector = s.split(inner, group.lanes)
@@ -330,9 +330,16 @@ def _phase(s: Schedule, group: Group, nest: object) -> None:
         s.unroll(vector)
 
 
+def _rows_at(site: Site, group: Group) -> int:
+    """Which loop of a phase goes over its block's rows: what is around it runs once."""
+    if group.rows == 1:
+        return 0
+    return next((d for d, x in enumerate(site.loops) if const_int(x.extent) == group.rows), 0)
+
+
 def _is_vector(site: Site, group: Group) -> bool:
     """Whether a nest of one loop copies what all rows read, such as a bias: along a row."""
-    (loop,) = site.loops
+    loop = site.loops[-1]
     leaf = site.leaf
     if not isinstance(leaf, Store) or not isinstance(leaf.value, Load):
         return False

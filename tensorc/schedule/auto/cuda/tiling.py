@@ -182,8 +182,11 @@ def collect(s: Schedule, stage: str, product: Product, made: Tiled) -> None:
     consume(s, stage, product.spatial, made.block)
     block = find_loop(s.program, made.block.var)
     assert block is not None, "the loop over blocks stands in the program"
-    if find_allocation(block.body, stage) is None:
+    kept = find_allocation(block.body, stage)
+    if kept is None:
         s.cache_write(stage, made.block)
+    elif kept.buffer.scope != "local":  # A large tile: each thread has a part of it.
+        s.set_scope(stage, "local")
     relax(s, made.block)
 
 
