@@ -39,7 +39,9 @@ LARGE: dict[str, Callable[[], Tensor]] = {
     "convolution": lambda: ops.conv2d(x(8, 64, 56, 56), x(64, 64, 3, 3, name="W"), padding=1),
     "softmax": lambda: ops.softmax(x(8192, 1024)),
     "layer norm": lambda: ops.layer_norm(x(8192, 4096)),
-    "attention": lambda: ops.attention(*(x(32, 512, 64, name=n) for n in "qkv")),
+    "attention": lambda: ops.attention(
+        x(32, 512, 64), x(32, 512, 64, name="k"), x(32, 512, 64, name="v")
+    ),
     "gradient of a convolution": lambda: weight_gradient(),
     "argmax": lambda: ops.argmax(x(8192, 1024), axis=1),
     "sum of everything": lambda: ops.sum(x(4096, 4096)),

@@ -114,7 +114,14 @@ def _stmts(e: StmtEmitter, loop: For) -> list[Store | Accumulate] | None:
     stmts = _plain(loop.body)
     if lanes is None or lanes < 2 or stmts is None:
         return None
+    if e.asynchronous:  # Not through registers: both sides are wide, or lanes go one by one.
+        return stmts if all(_is_wide_copy(e, s, loop, lanes) for s in stmts) else None
     return stmts if any(_wide(e, s, loop, lanes) for s in stmts) else None
+
+
+def _is_wide_copy(e: StmtEmitter, stmt: Store | Accumulate, loop: For, lanes: int) -> bool:
+    plain = isinstance(stmt, Store) and isinstance(stmt.value, Load)
+    return plain and _copy(e, stmt, loop, lanes) is not None  # type: ignore[arg-type]
 
 
 def _plain(stmt: Stmt) -> list[Store | Accumulate] | None:

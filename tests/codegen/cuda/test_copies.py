@@ -68,6 +68,28 @@ def test_a_copy_moves_as_many_bytes_as_its_lanes(lanes: int, call: str) -> None:
     check(text, orders=ORDERS[:1])
 
 
+@pytest.mark.parametrize(("columns", "pads"), [(32, False), (28, True), (30, True)])
+def test_lanes_that_lie_apart_in_shared_memory_are_copied_one_by_one(
+    columns: int, pads: bool
+) -> None:
+    value = "A[r, q*4 + v]"
+    if pads:
+        value = f"where(q*4 + v < {columns}, {value}, 0.0)"
+    text = f"""program p(A: in float32[8, {columns}], B: out float32[32, 8]):
+  for b in block.x(1):
+    alloc S: float32[32, 8] shared
+      for r in thread.x(8) {{async: True}}:
+        for q in range(8):
+          for v in vectorized(4):
+            S[q*4 + v, r] = {value}
+      for t in thread.x(32):
+        for r in range(8):
+          B[t, r] = S[t, r]
+"""
+    assert f"cp_async4{'_or_zeros' if pads else ''}" in calls(emitted(text).source)
+    check(text)
+
+
 def test_without_the_hint_or_the_instruction_copies_are_ordinary() -> None:
     assert calls(emitted(pipelined(2, hint="")).source) == ["__syncthreads"]
     assert calls(emitted(pipelined(2), "sm_75").source) == ["__syncthreads"]
