@@ -31,7 +31,7 @@ from tensorc.ir.expr import Buffer, Dim, Load, Var, const_int, is_const
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Accumulate, Allocate, Store
 from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
-from tensorc.target import STATIC_SHARED
+from tensorc.target import STATIC_SHARED, WARP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tensorc.target import Target
 
 _SHARED_ALIGN = 16
+MIN_BLOCKS = "min_blocks"  # The hint on a block loop that bounds registers.
 _COMMENTED = 4  # Statements of a phase that its comment shows.
 
 
@@ -109,6 +110,7 @@ class KernelEmitter:
         self.copies = copies.Copies()
         self.numbers: dict[Phase, dict[Var, Text]] = {}
         self.bulk: frozenset[Phase] = frozenset()
+        self.together = False
         self.multiplied = {b for p in kernel.phases() for b in wgmma.operands(p, target)}
         self.roles: roles.Roles | None = None
 
@@ -131,7 +133,7 @@ class KernelEmitter:
         status = has_check(kernel.stmt) or self.stops
         head = self._signature(used, dims, status)
         placed = self._barriers(touches, controls)
-        self._refuse_waiting(placed)
+        self._check_together(placed)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
         self.hands.drop = None if drop is None else drop - len(placed)
         shared, dynamic = self._shared()
@@ -139,8 +141,13 @@ class KernelEmitter:
             tma.need_aligned(e, copy)
         self.copies = copies.find(e, kernel, self.target, touches, placed)
         if self.stops:
-            self.out.line("if (status[0] != 0) return;  // A check has failed.")
+            test = "has_failed(status)"
+            if self.together:  # Others of the block may have failed before this thread looks.
+                test = f"__syncthreads_or({test})"
+            self.out.line(f"if ({test}) return;  // A check has failed.")
         self._indices()
+        if self.together:
+            self.out.line("bool failed = false;")
         self.hands.begin()
         if self.roles is None:
             self._work(private)
@@ -231,13 +238,29 @@ class KernelEmitter:
         if status:
             params.append("int* status")
         # Registers are handed over from what a block of them has, so that must be known.
-        one = ", 1" if self.roles is not None and self.roles.registers else ""
-        bounds = f"__launch_bounds__({self.threads}{one})"
+        least = 1 if self.roles is not None and self.roles.registers else self._least_blocks()
+        bounds = f"__launch_bounds__({self.threads}{f', {least}' if least else ''})"
         lead = f'extern "C" __global__ void {bounds}\n{self.name}('
         flat = ", ".join(params)
         if len(flat) + len(self.name) < 96:
             return f"{lead}{flat})"
         return lead + ",\n".join(f"    {p}" for p in params).lstrip() + ")"
+
+    def _least_blocks(self) -> int:
+        """How many blocks the schedule wants on a multiprocessor at least; 0 of no wish."""
+        found = 0
+        limits = self.target.cuda
+        most = min(limits.blocks, limits.warps * WARP // self.threads)
+        for loop in self.kernel.grid.values():
+            wish = dict(loop.annotations).get(MIN_BLOCKS, 0)
+            if isinstance(wish, bool) or not isinstance(wish, int) or not 0 <= wish <= most:
+                raise CompileError(
+                    f"kernel {self.name}: loop {loop.var.name} has the hint {MIN_BLOCKS}: "
+                    f"{wish!r}; of {self.threads} threads a multiprocessor of {limits.name} holds "
+                    f"at most {most} blocks"
+                )
+            found = max(found, wish)
+        return found
 
     def _tid(self) -> list[str]:
         text = "\n".join(self.out.lines)
@@ -344,13 +367,19 @@ class KernelEmitter:
 
         return place_barriers(self.kernel, touches, controls, is_served)
 
-    def _refuse_waiting(self, placed: Sequence[Barrier]) -> None:
-        """A check ends its thread, so no other may wait for it."""
-        if (placed or self.hands.held) and has_check(self.kernel.stmt):
+    def _check_together(self, placed: Sequence[Barrier]) -> None:
+        """Whether a failed check ends the block, since a thread that ended would be waited for.
+
+        Phases with checks then end at a barrier, where all threads hear of what failed.
+        """
+        if not has_check(self.kernel.stmt):
+            return
+        if self.hands.held or self.roles is not None:
             raise CompileError(
-                f"kernel {self.name}: it checks something, and its threads wait for each other; "
-                "fission the check out into a kernel of its own"
+                f"kernel {self.name}: it checks something, and its threads wait for copies of "
+                "boxes; fission the check out into a kernel of its own"
             )
+        self.together = bool(placed) or any(p.folded for p in self.kernel.phases())
 
     def _nodes(self, nodes: Sequence[Node]) -> None:
         for position, node in enumerate(nodes):
@@ -456,13 +485,26 @@ class KernelEmitter:
         if phase.fold is not None:
             self.fold.emit(phase)
             return
-        with self._some(phase):
+        with self._checked(phase), self._some(phase):
             self.e.asynchronous = phase in self.copies.phases
             self.e.emit(phase.body)
             self.e.asynchronous = False
             stored = {b for leaf in leaves(phase.body) for b in written_buffers(leaf)}
             if stored & self.multiplied and phase not in self.copies.phases:
                 self.out.line("publish_shared();")
+
+    @contextlib.contextmanager
+    def _checked(self, phase: Phase) -> Iterator[None]:
+        """Within, a failed check leaves the phase, and after it the block ends."""
+        if not (self.together and has_check(phase.stmt)):
+            yield
+            return
+        self.e.leave = self.names.fresh("checked")
+        with self.out.inside(""):
+            yield
+        self.out.line(f"{self.e.leave}:")
+        self.out.line("if (__syncthreads_or(failed)) return;")
+        self.e.leave = ""
 
     def _comment_on(self, phase: Phase) -> None:
         """The statements of a phase as the program has them, each once."""
@@ -492,6 +534,8 @@ class KernelEmitter:
             if Spot(node) in self.spots or Spot(node, at_end=True) in self.spots:
                 return True
             if node in self.bulk or node in self.hands.firsts:
+                return True
+            if self.together and isinstance(node, Phase) and has_check(node.stmt):
                 return True
             if isinstance(node, Loop) and self._waits(node.body):
                 return True

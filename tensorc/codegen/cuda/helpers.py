@@ -232,6 +232,15 @@ template <int n> {_F} void tf32_fragment(unsigned (&values)[n]) {{
 template <int left> {_F} void cp_async_wait() {{
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }}""",
+    "has_failed": f"""// Whether a check has failed; others may be failing now.
+{_F} bool has_failed(const int* status) {{
+  int first;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];"
+               : "=r"(first)
+               : "l"(__cvta_generic_to_global(status))
+               : "memory");
+  return first != 0;
+}}""",
     "fail": f"""// Report that check `number` failed; true if it is the first that did.
 {_F} bool fail(int* status, int number) {{
   return atomicCAS(status, 0, number + 1) == 0;

@@ -37,6 +37,7 @@ class StmtEmitter(ExprEmitter):
     def __init__(self, names: Names, checks: dict[int, int]) -> None:
         """Start with nothing bound."""
         super().__init__(names)
+        self.leave = ""  # The label to go to from a failed check; else the thread ends.
         self.called: dict[Var, str] = {}  # What loops are to be called.
         self.checks = checks
         self.asynchronous = False  # Whether copies to shared memory are issued, not waited for.
@@ -180,7 +181,9 @@ class StmtEmitter(ExprEmitter):
             with self.out.inside(f"if (fail(status, {number}))"):
                 for i, value in enumerate(values):
                     self.out.line(f"((long long*)status)[{i + 1}] = {value};")
-            self.out.line("return;")
+            if self.leave:
+                self.out.line("failed = true;")
+            self.out.line(f"goto {self.leave};" if self.leave else "return;")
 
     def allocate(self, buffer: Buffer) -> None:
         """An array of the thread's own."""

@@ -174,6 +174,53 @@ def test_a_failed_check_is_reported_once_and_stops_what_follows() -> None:
     assert emulated.module.plan.checks == ("index {0} of {1}",)
 
 
+def test_a_failed_check_ends_the_block_whose_threads_wait_for_each_other() -> None:
+    text = """program p(A: in int64[96], B: out float32[96]):
+  for i in block.x(3):
+    alloc T: float32[32] shared
+      for k in range(2):
+        for t in thread.x(32):
+          for h in unrolled(2):
+            check A[i * 32 + t] < 9 + h * k, "row {0}", (A[i * 32 + t])
+            T[t] = float32(A[i * 32 + t]) + float32(h)
+        for t in thread.x(64):
+          if t < 32:
+            B[i * 32 + t] = T[31 - t]
+"""
+    good = np.arange(96) % 9
+    emulated = check(text, {"A": good, "B": np.zeros(96, np.float32)})
+    assert emulated.module.source.count("if (__syncthreads_or(failed)) return;") == 1
+    bad = good.copy()
+    bad[40] = 77
+    for options in ORDERS:
+        run = emulated.run({"A": bad, "B": np.full(96, -1, np.float32)}, options)
+        assert not run.findings, [str(f) for f in run.findings]
+        assert run.status[0] == 1
+        assert run.status.view(np.int64)[1] == 77
+        assert np.all(run.results["B"][32:64] == -1)  # Its block wrote nothing.
+
+
+def test_a_check_beside_a_fold_lets_no_thread_leave_alone() -> None:
+    text = """program p(A: in int64[64], S: out int64[2]):
+  for i in block.x(2):
+    alloc T: int64[32] local
+      S[i] = 0
+      for t in thread.x(32):
+        check A[i * 32 + t] < 9, "row {0}", (A[i * 32 + t])
+        T[t] = A[i * 32 + t]
+      for t in thread.x(32):
+        S[i] += T[t]
+"""
+    good = np.arange(64) % 9
+    emulated = check(text, {"A": good, "S": np.zeros(2, np.int64)})
+    bad = good.copy()
+    bad[3] = 10
+    for options in ORDERS:
+        run = emulated.run({"A": bad, "S": np.zeros(2, np.int64)}, options)
+        assert run.status.view(np.int64)[1] == 10
+        assert run.results["S"][0] == 0
+
+
 def test_thread_loops_around_several_phases_are_given_to_each() -> None:
     text = """program p(A: in float32[8, 4, 32], B: inout float32[8, 4, 32]):
   for b in block.x(1):

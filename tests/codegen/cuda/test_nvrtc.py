@@ -43,6 +43,15 @@ def test_log_and_machine_code_agree_on_what_kernels_take(arch: str) -> None:
             assert said.registers > 0
 
 
+def test_a_schedule_bounds_registers_by_the_blocks_that_it_wants() -> None:
+    text = gemm()
+    wanted = text.replace("for bj in block.x(8):", "for bj in block.x(8) {min_blocks: 4}:")
+    assert "__launch_bounds__(256, 4)" in emitted(wanted).source
+    free, bound = (compile_cuda(emitted(t).source, "sm_80").resources["gemm_C"].registers
+                   for t in (text, wanted))  # fmt: skip
+    assert bound <= 65536 // (4 * 256) < free
+
+
 def test_an_empty_log_leaves_the_interpreter_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # NVRTC writes a NUL where a buffer of one byte is given, and CPython shares such objects.
     monkeypatch.setattr(nvrtc, "OPTIONS", ("--std=c++17",))

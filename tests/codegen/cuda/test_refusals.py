@@ -115,18 +115,14 @@ REFUSED = {
         "loops: t); each element must belong to one thread alone, the same in all phases: split "
         "and bind its index so, or set_scope it to 'shared'",
     ),
-    "a check that others would wait for": (
-        """program p(A: in int64[32], B: out float32[32]):
-  for i in block.x(1):
-    alloc T: float32[32] shared
-      for t in thread.x(32):
-        check A[t] < 9, "too large"
-        T[t] = 1.0
-      for t in thread.x(32):
-        B[t] = T[31 - t]
+    "more blocks than a multiprocessor holds": (
+        """program p(A: in float32[1024], B: out float32[1024]):
+  for i in block.x(2) {min_blocks: 5}:
+    for t in thread.x(512):
+      B[i * 512 + t] = A[i * 512 + t]
 """,
-        "kernel p_B: it checks something, and its threads wait for each other; fission the check "
-        "out into a kernel of its own",
+        "kernel p_B: loop i has the hint min_blocks: 5; of 512 threads a multiprocessor of sm_80 "
+        "holds at most 4 blocks",
     ),
 }
 
