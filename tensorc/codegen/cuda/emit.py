@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.cuda import copies, mma, rings, roles, tma, wgmma
+from tensorc.codegen.cuda import copies, mma, rings, roles, shared, tma, wgmma
 from tensorc.codegen.cuda.barriers import (
     Barrier,
     Spot,
@@ -31,7 +31,7 @@ from tensorc.ir.expr import Buffer, Dim, Load, Var, const_int, is_const
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Accumulate, Allocate, Store
 from tensorc.ir.walk import leaves, walk, walk_stmts, written_buffers
-from tensorc.target import STATIC_SHARED, WARP
+from tensorc.target import WARP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from tensorc.ir.stmt import For
     from tensorc.target import Target
 
-_SHARED_ALIGN = 16
 MIN_BLOCKS = "min_blocks"  # The hint on a block loop that bounds registers.
 _COMMENTED = 4  # Statements of a phase that its comment shows.
 
@@ -136,7 +135,9 @@ class KernelEmitter:
         self._check_together(placed)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
         self.hands.drop = None if drop is None else drop - len(placed)
-        shared, dynamic = self._shared()
+        mine = [b for b in kernel.buffers if b.scope == "shared"]
+        boxes = {c.target: tma.ALIGNMENT for _, c in self.hands.copies.values()}
+        static, dynamic = shared.declare(e, mine, boxes, self.name, self.target)
         for _, copy in self.hands.copies.values():
             tma.need_aligned(e, copy)
         self.copies = copies.find(e, kernel, self.target, touches, placed)
@@ -156,7 +157,7 @@ class KernelEmitter:
         body = "\n".join(tidied([*self._tid(), *self.out.lines]))
         text = f"{self._comment()}{head} {{\n{body}\n}}"
         return KernelText(
-            self.name, text, shared, dynamic, tuple(used), tuple(dims), status,
+            self.name, text, static, dynamic, tuple(used), tuple(dims), status,
             (*placed, *self.hands.signals), self.threads, tuple(self.hands.maps),
         )  # fmt: skip
 
@@ -302,53 +303,6 @@ class KernelEmitter:
                 number = self.e.vars[loop.var] = Text(name, ATOM, "int")
                 self.numbers.setdefault(phase, {})[loop.var] = number
                 self.e.called[loop.var] = name
-
-    # --- shared memory --------------------------------------------------------------------------
-
-    def _shared(self) -> tuple[int, int]:
-        """Declare the shared buffers: bytes of static and of dynamic shared memory."""
-        own = [b for b in self.kernel.buffers if b.scope == "shared"]
-        own.sort(key=self._shared_align, reverse=True)
-        sizes = [_bytes(b) for b in own]
-        widest = max(map(self._shared_align, own), default=_SHARED_ALIGN)
-        total = 0
-        offsets = []
-        for buffer, size in zip(own, sizes, strict=True):
-            unit = self._shared_align(buffer)
-            offsets.append(-(-total // unit) * unit)
-            total = offsets[-1] + -(-size // _SHARED_ALIGN) * _SHARED_ALIGN
-        limit = self.target.cuda.block_shared
-        if total > limit:
-            shown = ", ".join(f"{b.name} {n}" for b, n in zip(own, sizes, strict=True))
-            raise CompileError(
-                f"kernel {self.name}: {total} bytes of shared memory, and a block of "
-                f"{self.target.cuda.name} has at most {limit} ({shown}); tile the loops that fill "
-                "them smaller, or use fewer stages"
-            )
-        dynamic = total > STATIC_SHARED
-        if dynamic:
-            self.out.line(f"extern __shared__ __align__({widest}) unsigned char smem[];")
-        for buffer, offset in zip(own, offsets, strict=True):
-            # Of another size, LLVM would load whole vectors beyond the array's end.
-            wide = _bytes(buffer) % _SHARED_ALIGN == 0
-            known = self._shared_align(buffer) if wide else buffer.dtype.bytes
-            place = Place(buffer, self.names.fresh(buffer.name), False, known)
-            self.e.places[buffer] = place
-            align = f"__align__({known}) " if wide else ""
-            if dynamic:
-                self.out.line(_reference(place, offset))
-            else:
-                self.out.line(f"__shared__ {align}{place.declaration()};")
-        return (0, total) if dynamic else (total, 0)
-
-    def _shared_align(self, buffer: Buffer) -> int:
-        """What a shared buffer's address is a multiple of.
-
-        The pattern of a swizzle starts there, and so do boxes that are copied.
-        """
-        own = _SHARED_ALIGN if buffer.swizzle is None else buffer.swizzle.period
-        boxed = any(c.target is buffer for _, c in self.hands.copies.values())
-        return max(own, tma.ALIGNMENT) if boxed else own
 
     # --- the body -------------------------------------------------------------------------------
 
@@ -608,24 +562,3 @@ def _dims(kernel: Kernel) -> list[Dim]:
             if isinstance(node, Dim):
                 found[node] = None
     return list(found)
-
-
-def _bytes(buffer: Buffer) -> int:
-    total = buffer.dtype.bytes
-    for size in buffer.shape:
-        value = const_int(size)
-        if value is None:
-            raise CompileError(
-                f"shared buffer {buffer.name}[{', '.join(map(show, buffer.shape))}]: its size "
-                "must be constant; tile the loops that fill it"
-            )
-        total *= value
-    return total
-
-
-def _reference(place: Place, offset: int) -> str:
-    """A name for a part of dynamic shared memory, of the buffer's array type."""
-    sizes = "".join(f"[{const_int(s)}]" for s in place.buffer.shape)
-    ctype, name = place.ctype, place.name
-    at = f"smem + {offset}" if offset else "smem"
-    return f"{ctype} (&{name}){sizes} = *reinterpret_cast<{ctype} (*){sizes}>({at});"
