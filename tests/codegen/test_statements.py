@@ -150,6 +150,30 @@ program put(A: in float32[8], I: in int64[8], B: inout float32[16]):
     check(text, {"A": numbers, "I": where, "B": np.zeros(16, np.float32)})
 
 
+@pytest.mark.parametrize(
+    ("source", "masked"),
+    [
+        ("G[i * 8 + j]", False),
+        ("G[(i * 8 + j) // 2 + j % 4]", False),
+        ("G[31 - j * 2]", False),
+        ("G[i * 8 + j - 1 + j // 7]", True),
+        ("A[i * 8 + j]", True),
+    ],
+)
+@pytest.mark.parametrize("loop", ["range", "parallel"])
+def test_a_read_that_is_inside_anyway_needs_no_mask(source: str, masked: bool, loop: str) -> None:
+    inside = "i * 8 + j < n" if source[0] == "A" else "i * 8 + j >= 1"
+    text = f"""
+program relu(A: in float32[n], X: in float32[4, 8], G: in float32[32], D: out float32[4, 8])
+    dims(n >= 0):
+  for i in {loop}(4):
+    for j in vectorized(8):
+      D[i, j] = where(X[i, j] > 0.0 and {inside}, {source}, 0.0)
+"""
+    kernel = check(text.replace("\n    dims", " dims"), n=29, threads=2)
+    assert ("masked" in kernel.text) == masked
+
+
 def test_masked_gathers_leave_out_of_range_indices_alone() -> None:
     text = """
 program pick(A: in float32[4], I: in int64[8], B: out float32[8]):

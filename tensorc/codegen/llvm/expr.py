@@ -31,6 +31,7 @@ from tensorc.ir.expr import (
     Where,
 )
 from tensorc.ir.walk import walk
+from tensorc.lower.ranges import Range, reads_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ class ExprEmitter:
         env: values of the variables that are bound here.
         places: where the buffers in scope are.
         mask: the lanes that are on, None for all.
+        ranges: the limits of variables, where they are constants.
     """
 
     def __init__(self, b: Builder) -> None:
@@ -75,6 +77,7 @@ class ExprEmitter:
         self.mask: Mask | None = None
         self.memo: list[dict[int, Value]] = [{}]
         self.reads: dict[int, bool] = {}
+        self.ranges: dict[Var, Range] = {}
 
     # --- what statements ask for -----------------------------------------------------------
 
@@ -208,7 +211,7 @@ class ExprEmitter:
         return arith.select(self.b, cond, on_true, on_false)
 
     def _masked(self, cond: Val, expr: Expr) -> Val:
-        if not self._has_load(expr):
+        if not self._has_load(expr) or reads_inside(expr, self.ranges):
             return self.val(expr)
         with self.region(self.narrowed(cond, some=False)):
             return self.val(expr)

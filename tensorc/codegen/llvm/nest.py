@@ -176,6 +176,7 @@ class _NestEmitter(StmtEmitter):
         self.integers: dict[str, str] = {}
         self.fails = False
         self.env = _Values(self)
+        self.ranges = body.ranges
         self.places = _Places(self)
         self.b.label("%start")
 
@@ -215,8 +216,7 @@ class _NestEmitter(StmtEmitter):
         b = self.b
         b.module.declare("llvm.smin.i64", "i64", ["i64", "i64"])
         b.module.define(CLAIM)
-        with self.statement():
-            start, extent = self.poly(loop.start), self.poly(loop.extent)
+        start, extent = self.limits(loop)
         count = b.integer(extent).text
         first = b.alloca("i64")
         claim, run, done = b.new_label("claim"), b.new_label("run"), b.new_label("claimed")

@@ -112,8 +112,7 @@ class RegionEmitter:
     def _serial(self, loop: For) -> None:
         b, e = self.b, self.e
         self._barrier_if_pending()
-        with e.statement():
-            start, extent = e.poly(loop.start), e.poly(loop.extent)
+        start, extent = e.limits(loop)
         with e.counter(start, extent) as value:
             if value is not None:
                 e.env[loop.var] = value

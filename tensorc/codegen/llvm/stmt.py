@@ -29,6 +29,7 @@ from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const
 from tensorc.ir.interp import is_fused
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
 from tensorc.ir.walk import leaves, walk_stmts, written_buffers
+from tensorc.lower.ranges import range_of_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,8 +88,7 @@ class StmtEmitter(ExprEmitter):
 
     def _for(self, loop: For) -> None:
         b = self.b
-        with self.statement():
-            start, extent = self.poly(loop.start), self.poly(loop.extent)
+        start, extent = self.limits(loop)
         if loop.kind is ForKind.VECTORIZED and not b.lanes:
             self._vector_loop(loop, start, extent)
         elif loop.kind is ForKind.UNROLLED and self._is_transposed(loop, start):
@@ -103,6 +103,15 @@ class StmtEmitter(ExprEmitter):
             self._around_caches(loop, start, extent)
         else:
             self.serial(loop.var, start, extent, loop.body)
+
+    def limits(self, loop: For) -> tuple[Poly, Poly]:
+        """The start and the extent of a loop; constant ones are noted as its variable's range."""
+        known = range_of_loop(loop)
+        self.ranges.pop(loop.var, None)  # Parts of a loop that was cut share its variable.
+        if known is not None:
+            self.ranges[loop.var] = known
+        with self.statement():
+            return self.poly(loop.start), self.poly(loop.extent)
 
     def _is_transposed(self, loop: For, start: Poly) -> bool:
         """Emit a square copy with rows and columns exchanged, if `loop` is one: see `transpose`."""

@@ -22,7 +22,9 @@ from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import (
     FAR_BYTES,
+    LONG_WORK,
     bytes_of,
+    cost_of,
     depends,
     extent_of,
     is_index,
@@ -117,7 +119,8 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
         if across is not None and attempt(s, partial(_turned, s, stage, across, inner, target)):
             return
         if extent_of(inner) > 1:
-            vectors(s, Loop(s, stage, inner.var), lanes_of(last, target))
+            long = cost_of(last.leaf.value) >= LONG_WORK  # Two registers fill each other's gaps.
+            vectors(s, Loop(s, stage, inner.var), lanes_of(last, target) * (2 if long else 1))
             _around_caches(s, stage)
         return
     if all(depends(last.leaf.indices, x.var) for x in last.loops):

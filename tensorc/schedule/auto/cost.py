@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import int64
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import (
     Binary,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tensorc.target import Target
 
 PARALLEL_WORK = 256 * 1024  # Work below which a nest stays on one thread: some 10 us.
+LONG_WORK = 20  # From this cost on, an element's chain of operations waits for itself.
 MEMORY_WORK = 8  # What an element costs that is loaded and stored, beside its arithmetic.
 DIVISION = 4  # What a division costs.
 MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
@@ -78,7 +80,7 @@ def cost_of(value: Expr) -> int:
             case Binary(BinaryOp.DIV, _, by) if not isinstance(by, Const) and node.dtype.is_float:
                 total += DIVISION
             case Unary() | Binary() | Compare() | Cast() | Call() | Select():
-                total += 0 if node.dtype.is_int else 1
+                total += 0 if node.dtype == int64 else 1  # Indices are free.
             case _:
                 pass
     return total
@@ -108,6 +110,9 @@ def lanes_of(site: Site, target: Target) -> int:
     """How many lanes a register holds of the widest type that the statement computes in."""
     sizes = [x.dtype.bytes for x in leaf_loads(site.leaf) if x.dtype.is_float]
     sizes += [b.dtype.bytes for b in written_buffers(site.leaf)]
+    if isinstance(site.leaf, Store):  # Integers of 64 bits are indices, or the same in all lanes.
+        inside = (x.dtype for x in walk(site.leaf.value) if isinstance(x, Binary))
+        sizes += [x.bytes for x in inside if x.is_int and x.bits < 64]
     return max(1, target.vector_bytes // max(sizes, default=4))
 
 
