@@ -16,6 +16,7 @@ from tensorc.errors import ShapeError
 from tensorc.ir.expr import CompareOp, Expr, all_of, as_expr, compare, const_int
 from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import show_shape, spatial_axes
+from tensorc.ops.conv_gradient import in_phases, phases, with_gradient
 from tensorc.ops.join import pad
 from tensorc.ops.window import (
     Layout,
@@ -158,6 +159,10 @@ def _conv(
     for d, part in zip(dims, parts, strict=True):
         widths[d] = part.before, part.after
     padded = pad(x, widths) if any(a or b for a, b in widths) else x
+    last = parts[-1]
+    phased = layout == "NCHW" and last.stride > 1 and last.dilation == 1
+    if phased and const_int(padded.shape[-1]) is not None:
+        padded = phases(padded, last.stride)
     axes = spatial_axes(sizes)
     r = reduce_axis(weight.shape[own], "c")
     inner = [reduce_axis(part.size, f"k{d}") for d, part in enumerate(parts)]
@@ -166,9 +171,12 @@ def _conv(
     index[channel] = _in_group(out, each, weight.shape[own], r) if number > 1 else r
     for d, part, k in zip(dims, parts, inner, strict=True):
         index[d] = part.place(axes[d], k)
+    if padded.ndim > x.ndim:
+        index[-1:] = in_phases(last, axes[-1], inner[-1])
     factors = padded[tuple(index)], weight[tuple(_weight_index(layout, out, r, inner))]
     order = (r, *inner) if layout == "NCHW" else (*inner, r)
-    return define(axes, (sum_of_products(factors, order),), default_name=asked)[0]
+    result = define(axes, (sum_of_products(factors, order),), default_name=asked)[0]
+    return result if number > 1 else with_gradient(result, x, padded, weight, parts, layout)
 
 
 def _transposed(

@@ -29,7 +29,7 @@ from tensorc.schedule.legality import accesses, before_text, control
 from tensorc.schedule.tree import Site, around, path_to, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     Indices: TypeAlias = tuple[Expr, ...]
 
@@ -87,10 +87,12 @@ def _dimension(
     low, high = 0, 0
     symbolic: Expr | None = None
     for site, index in uses:
+        inner = {loop.var: loop for loop in site.loops}
+        index, parts = _parts(index, inner)
         form = linear(index)
         if form is None:
             return whole
-        inner = {loop.var: loop for loop in site.loops}
+        inner |= parts
         outer = {v: c for v, c in form.coeffs.items() if v not in inner}
         first, last, extra = form.const, form.const, None
         for var, c in form.coeffs.items():
@@ -125,6 +127,30 @@ def _dimension(
     if not base and not full_tiles and limit is not None and high - low + 1 >= limit:
         return whole
     return to_expr(Linear(base, low)), extent_expr
+
+
+def _parts(index: Expr, loops: Mapping[Var, For]) -> tuple[Expr, dict[Var, For]]:
+    """`index` with a loop for each quotient and rest of a loop's variable by a constant."""
+    made: dict[Var, For] = {}
+
+    def rule(node: Node) -> Node | None:
+        match node:
+            case Binary(BinaryOp.FLOORDIV | BinaryOp.MOD as op, Var() as var, Const(by)):
+                start = const_int(loops[var].start) if var in loops else None
+                extent = const_int(loops[var].extent) if var in loops else None
+                if start is None or extent is None or by <= 0:
+                    return None
+                last = start + max(extent, 1) - 1
+                low, high = start // by, last // by
+                if op is BinaryOp.MOD:
+                    low, high = (start % by, last % by) if low == high else (0, by - 1)
+                part = Var(f"{var.name}.part{len(made)}", var.dtype)
+                made[part] = For(part, Const(low), Const(high - low + 1), loops[var].body)
+                return part
+            case _:
+                return None
+
+    return rewrite(index, rule), made
 
 
 def _is_size(extent: Expr) -> bool:
