@@ -81,7 +81,7 @@ def jax_actions(function: Function, copies: Sequence[Arrays], out: bool) -> Acti
         jitted = jax().jit(function)
 
         def waiting(*arguments: Any) -> Any:
-            return jitted(*arguments).block_until_ready()
+            return jax().block_until_ready(jitted(*arguments))
 
         return rotated([partial(waiting, *a) for a in given])
     donating = jax().jit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from ops.run import Array, Sizes, backends, gamma, normal, run
 from tensorc import ops
+from tensorc.autodiff import grad
 from tensorc.errors import ShapeError
+from tensorc.ir.printer import show
+from tensorc.te.reference import evaluate
 from tensorc.te.tensor import Tensor, dim, placeholder
 
 Numbers = tuple[int, ...]
@@ -145,6 +148,76 @@ def spread(x: Array, w: Array, p: dict[str, Any]) -> Array:
             )
     cut = tuple(slice(q, m - q) for q, m in zip(p["padding"], full, strict=True))
     return y[(slice(None), slice(None), *cut[:n])]
+
+
+def both_gradients(
+    x: Array, w: Array, g: Array, stride: tuple[int, int], before: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Of images and of weights: what each element of a window adds to them, one after the other."""
+    after = [
+        max(0, (n - 1) * s + k - p - e)
+        for n, s, k, p, e in zip(g.shape[2:], stride, w.shape[2:], before, x.shape[2:], strict=True)
+    ]
+    wide = np.pad(x, ((0, 0), (0, 0), *zip(before, after, strict=True)))
+    by_x, by_w = np.zeros_like(wide), np.zeros_like(w)
+    for u, v in np.ndindex(*w.shape[2:]):
+        rows, columns = (
+            slice(d, d + s * (n - 1) + 1, s)
+            for d, s, n in zip((u, v), stride, g.shape[2:], strict=True)
+        )
+        by_x[:, :, rows, columns] += np.einsum("bohw,oc->bchw", g, w[:, :, u, v])
+        by_w[:, :, u, v] = np.einsum("bohw,bchw->oc", g, wide[:, :, rows, columns])
+    inside = [slice(p, p + n) for p, n in zip(before, x.shape[2:], strict=True)]
+    return by_x[:, :, inside[0], inside[1]], by_w
+
+
+@settings(max_examples=60)
+@given(data=st.data(), layout=st.sampled_from(["NCHW", "NHWC"]))
+def test_the_gradients_of_a_convolution_add_up_its_windows(
+    data: st.DataObject, layout: Literal["NCHW", "NHWC"]
+) -> None:
+    window = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)), "window")
+    stride = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)), "stride")
+    before = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2)), "before")
+    size = tuple(
+        data.draw(st.integers(max(1, k - p), k + 3)) for k, p in zip(window, before, strict=True)
+    )
+    after = data.draw(st.integers(0, 2), "after")
+    out = [
+        (n + p + after - k) // s + 1
+        for n, p, k, s in zip(size, before, window, stride, strict=True)
+    ]
+    rng = np.random.default_rng(0)
+    x, w, g = (
+        rng.integers(-4, 5, shape).astype(np.float32)
+        for shape in ((2, 3, *size), (2, 3, *window), (2, 2, *out))
+    )
+    exact = both_gradients(x, w, g, stride, before)
+    last = layout == "NHWC"
+    images, filters = (0, 2, 3, 1), (2, 3, 1, 0)
+    given = [
+        a.transpose(o) if last else a
+        for a, o in zip((x, w, g), (images, filters, images), strict=True)
+    ]
+    s, t, u = (placeholder(a.shape) for a in given)
+    pads = [(p, after) for p in before]
+    y = ops.conv2d(s, t, stride, pads, layout=layout)
+    feeds = dict(zip((s, t, u), given, strict=True))
+    found = evaluate(grad(y, [s, t], u), feeds)
+    for got, want, order in zip(found, exact, (images, filters), strict=True):
+        np.testing.assert_array_equal(got, want.transpose(order) if last else want)
+
+
+def test_the_gradients_of_a_convolution_hold_no_condition() -> None:
+    x, w = placeholder((2, 4, 6, 6), name="x"), placeholder((4, 4, 3, 3), name="w")
+    g = placeholder((2, 4, 6, 6), name="g")
+    by_x, by_w = grad(ops.conv2d(x, w, padding=1), [x, w], g)
+    assert show(by_x.op.bodies[0]) == (  # type: ignore[union-attr]
+        "sum(pad[i0, c, i2 - k0 + 2, i3 - k1 + 2] * w[c, i1, k0, k1], axis=(c, k0, k1))"
+    )
+    assert show(by_w.op.inputs[0].op.bodies[0]) == (  # type: ignore[union-attr]
+        "sum(pad[r0, i2, r2 + i0, r3 + i1] * d.conv2d[r0, i3, r2, r3], axis=(r0, r2, r3))"
+    )
 
 
 @backends

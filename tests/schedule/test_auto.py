@@ -151,6 +151,17 @@ def test_partial_results_leave_no_rest_of_a_row(width: int, registers: int) -> N
     assert_same_results(s.plain, s.program)
 
 
+def test_random_bits_that_two_read_are_drawn_once_and_two_registers_at_a_time() -> None:
+    x, g = tc.placeholder((8, 64), name="x"), tc.placeholder((8, 64), name="g")
+    y = tc.ops.dropout(x, 0.5, 1, 2)
+    s = auto_schedule(build([y, tc.grad(y, x, g)]), AVX2)
+    (bits,) = stage_sites(s.program, "kept")
+    assert bits.loops[-1].kind is ForKind.VECTORIZED
+    assert const_int(bits.loops[-1].extent) == 16
+    (values,) = stage_sites(s.program, "dropout")
+    assert const_int(values.loops[-1].extent) == 8
+
+
 def test_a_quotient_that_several_windows_read_is_stored() -> None:
     x, g = tc.placeholder((1, 1, 8, 8), name="x"), tc.placeholder((1, 1, 4, 4), name="g")
     s = auto_schedule(build([tc.grad(tc.ops.max_pool2d(x, 2), x, g)]), AVX2)

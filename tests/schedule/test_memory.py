@@ -205,6 +205,25 @@ def test_a_copy_that_does_not_reach_over_the_end_has_no_padding() -> None:
     assert_same_results(matmul(4, 6, 8), s.program)
 
 
+@pytest.mark.parametrize(
+    ("part", "room"), [("k // 2", 6), ("k % 2", 5), ("k % 8", 8), ("(k // 3 - k % 3)", 7)]
+)
+def test_a_copy_holds_what_the_parts_of_a_loop_add_to_an_index(part: str, room: int) -> None:
+    plain = parse(
+        f"""program main(A: in float32[16], C: out float32[8]):
+  for i in range(2):
+    for j in range(4):
+      C[i * 4 + j] = 0.0
+      for k in range(5):
+        C[i * 4 + j] += A[i * 4 + j + {part} + 2]
+"""
+    )
+    s = Schedule(plain)
+    copy = s.cache_read("A", s["C"].loop("i"))
+    assert [str(s.extent(x)) for x in copy.loops[-1:]] == [str(room)]
+    assert_same_results(plain, s.program)
+
+
 def test_cache_read_refuses_padding_of_another_dtype() -> None:
     plain = """program main(A: in int32[10], C: out int32[10]):
   for i in range(10):
