@@ -78,6 +78,7 @@ def test_a_large_product_is_multiply_adds_for_the_most_part(arch: str) -> None:
     [
         (((128, 64), (64, 128)), lambda a, b: a @ b, 1.0),
         (((64, 128), (64, 128)), lambda a, b: ops.transpose(a) @ b, 1.0),
+        (((128, 64), (128, 64)), lambda a, b: a @ ops.transpose(b), 1.0),
         (((16, 512),), ops.softmax, 1.0),
         (((64, 128),), lambda a: ops.sum(a, axis=0), 1.0),
     ],
