@@ -36,6 +36,7 @@ KINDS = (
         "pipeline",
         "bind",
         "annotate",
+        "specialize",
         "tensorize",
     ),
 )
@@ -188,6 +189,8 @@ class Chooser:
                 return Step(kind, (loop, self.pick(GRID_AXES)))
             case "annotate":
                 return Step(kind, (loop, "hint", self.pick((1, True, "x", None))))
+            case "specialize":
+                return Step(kind, (loop, self.pick((24, 40, 41)), 232))
             case "tensorize":
                 return Step(kind, (loop, self.pick(("fma.4", "dot4.int8"))))
             case _:
