@@ -67,13 +67,14 @@ class Violation:
         return self.first_access.buffer
 
 
-def accesses(leaf: Leaf) -> list[Access]:
+@lru_cache(maxsize=1024)  # A step asks for each leaf many times.
+def accesses(leaf: Leaf) -> tuple[Access, ...]:
     """Every access of a leaf: its loads, then its writes."""
     found = [Access(x.buffer, x.indices, False) for x in leaf_loads(leaf)]
     updates = isinstance(leaf, Accumulate)
     if not isinstance(leaf, Check):
         found += [Access(b, leaf.indices, True, updates) for b in written_buffers(leaf)]
-    return found
+    return tuple(found)
 
 
 def control(site: Site) -> list[Access]:
@@ -325,8 +326,11 @@ def _solve(
     first, second = partial(encoder.number, copy=0), partial(encoder.number, copy=1)
     order: list[str] = []
     if old is not None:
-        order.append(before_text(old[0], first, old[1], second))
-        order.append(before_text(b.time, second, a.time, first))
+        was = _apart(old[0], first, old[1], second)
+        now = _apart(b.time, second, a.time, first)
+        if now.pairs == [(y, x) for x, y in was.pairs] and not (was.settled and now.settled):
+            return None  # Both compare the same numbers in the same order: only one can hold.
+        order += [was.text(), now.text()]
     if differ is not None:
         order.append(before_text((differ,), first, (differ,), second))
     if "false" in order:
@@ -358,21 +362,42 @@ def before_text(
     a: Time, number_a: Callable[[Expr], str], b: Time, number_b: Callable[[Expr], str]
 ) -> str:
     """The isl text of: time `a` comes before time `b`, each encoded by its own function."""
-    cases: list[str] = []
-    equal: list[str] = []
+    return _apart(a, number_a, b, number_b).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """What decides whether one time comes before another.
+
+    The numbers of each pair are compared in order; where all are equal, it does if `settled`.
+    """
+
+    pairs: list[tuple[str, str]]
+    settled: bool
+
+    def text(self) -> str:
+        """In isl's notation."""
+        equal = [f"{x} = {y}" for x, y in self.pairs]
+        cases = [" and ".join([*equal[:d], f"{x} < {y}"]) for d, (x, y) in enumerate(self.pairs)]
+        if self.settled:
+            cases.append(" and ".join(equal) or "true")
+        return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"
+
+
+def _apart(
+    a: Time, number_a: Callable[[Expr], str], b: Time, number_b: Callable[[Expr], str]
+) -> _Apart:
+    pairs: list[tuple[str, str]] = []
     for s, t in zip(a, b, strict=False):
         if isinstance(s, int) and isinstance(t, int):
-            if s < t:
-                cases.append(" and ".join(equal) or "true")
             if s != t:
-                break
+                return _Apart(pairs, s < t)
             continue
         x = str(s) if isinstance(s, int) else number_a(s)
         y = str(t) if isinstance(t, int) else number_b(t)
         if x != y:
-            cases.append(" and ".join([*equal, f"{x} < {y}"]))
-            equal.append(f"{x} = {y}")
-    return "(" + " or ".join(f"({c})" for c in cases) + ")" if cases else "false"
+            pairs.append((x, y))
+    return _Apart(pairs, False)
 
 
 STRICT = "  this schedule is strict: floats are folded in the order in which they stand"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.ir.expr import (
     Binary,
@@ -65,6 +66,7 @@ class Site:
         return [*ranges, *self.conds]
 
 
+@lru_cache(maxsize=1024)  # Asked again for all that stands in the loop, and with every step.
 def in_range(loop: For) -> tuple[Expr, Expr]:
     """`start <= var` and `var < start + extent`."""
     stop = loop.extent
@@ -79,17 +81,12 @@ def in_range(loop: For) -> tuple[Expr, Expr]:
 def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) -> list[Site]:
     """Every leaf under `root`, in text order; of statements `where` that holds, if it is given."""
     found: list[Site] = []
-    _collect(root, where, _Around((), (), (), frozenset()), found)
+    _collect(root, where, ((), (), (), frozenset()), found)
     return found
 
 
-class _Around(NamedTuple):
-    """What stands around a statement: see `Site`."""
-
-    loops: tuple[For, ...]
-    conds: tuple[Expr, ...]
-    time: Time
-    private: frozenset[Buffer]
+# What stands around a statement: `loops`, `conds`, `time` and `private` of a `Site`.
+_Around: TypeAlias = tuple[tuple[For, ...], tuple[Expr, ...], Time, frozenset[Buffer]]
 
 
 def _collect(
@@ -104,18 +101,18 @@ def _collect(
     if isinstance(stmt, Block):
         for position, part in enumerate(stmt.stmts):
             if where is None or isinstance(part, Block | Allocate) or where(part):
-                _collect(part, where, _Around(loops, conds, (*time, position), private), found)
+                _collect(part, where, (loops, conds, (*time, position), private), found)
     elif where is not None and not where(stmt):
         return
     elif isinstance(stmt, For):
-        inside = _Around((*loops, stmt), conds, (*time, stmt.var), private)
+        inside = ((*loops, stmt), conds, (*time, stmt.var), private)
         _collect(stmt.body, where, inside, found)
     elif isinstance(stmt, If):
-        taken = _Around(loops, (*conds, stmt.cond), (*time, 0), private)
+        taken = (loops, (*conds, stmt.cond), (*time, 0), private)
         _collect(stmt.body, where, taken, found)
         if stmt.orelse is not None:
             negated = (*conds, Unary(UnaryOp.NOT, stmt.cond))
-            _collect(stmt.orelse, where, _Around(loops, negated, (*time, 1), private), found)
+            _collect(stmt.orelse, where, (loops, negated, (*time, 1), private), found)
     else:
         found.append(Site(stmt, loops, conds, time, private))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Poly:
     def __mul__(self, other: Poly) -> Poly:
         for one, many in ((self, other), (other, self)):
             scale = one.const
+            if scale == 1:
+                return many
             if scale is not None:
                 return _normal({k: c * scale for k, c in many.terms.items()})
         total: dict[Key, int] = {}
@@ -81,6 +84,7 @@ class Poly:
         return self + -other
 
 
+@lru_cache(maxsize=4096)
 def number(value: int) -> Poly:
     """A constant."""
     return _normal({(): value})
@@ -95,8 +99,14 @@ def _normal(terms: dict[Key, int]) -> Poly:
     for c in terms.values():
         if not c or not -_HALF <= c < _HALF:
             wrapped = {k: (c + _HALF) % _WRAP - _HALF for k, c in terms.items()}
-            return Poly({k: c for k, c in wrapped.items() if c})
-    return Poly(terms)
+            terms = {k: c for k, c in wrapped.items() if c}
+            break
+    made = object.__new__(Poly)  # Thousands are made: the constructor takes twice as long.
+    _set_terms(made, terms)
+    return made
+
+
+_set_terms = Poly.__dict__["terms"].__set__
 
 
 Value = Val | Poly
