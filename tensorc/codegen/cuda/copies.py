@@ -169,8 +169,12 @@ def _waits(
 
 
 def _spot(tree: Tree, way: frozenset[Spot], q: Phase, barriers: Sequence[Barrier]) -> Spot:
-    """The last barrier on the way to `q`, or the place before `q` where there is none."""
-    there = [b.spot for b in barriers if b.spot in way]
+    """The last barrier on the way to `q`, or the place before `q` where there is none.
+
+    What a warp waits for serves only dependences within it: one of the block comes first.
+    """
+    found = [b for b in barriers if b.spot in way]
+    there = [b.spot for b in found if not b.warp] or [b.spot for b in found]
     before = [s for s in there if tree.order[s] <= tree.order[Spot(q)]]
     return max(before or there or [Spot(q)], key=lambda s: tree.order[s])
 

@@ -39,6 +39,28 @@ def test_a_copy_that_is_used_at_once_is_waited_for() -> None:
     check(text)
 
 
+def test_a_copy_is_waited_for_before_a_barrier_of_the_whole_block() -> None:
+    text = """program p(A: in float32[64], B: out float32[64]):
+  for b in block.x(1):
+    alloc T: float32[64] shared
+      alloc S: float32[64] shared
+        alloc R: float32[64] shared
+          for t in thread.x(64):
+            T[t] = A[t] * 2.0
+          for t in thread.x(64) {async: True}:
+            S[t] = A[t]
+          for t in thread.x(64):
+            R[t // 32 * 32 + (31 - t % 32)] = T[63 - t]
+          for t in thread.x(64):
+            B[t] = S[63 - t] + R[t]
+"""
+    issued = ["cp_async4", "cp_async_commit"]
+    # What the last phase reads in R its own warp wrote; in S it is another warp that copied.
+    wanted = [*issued, "cp_async_wait<0>", "__syncthreads", "__syncwarp"]
+    assert calls(emitted(text).source) == wanted
+    check(text)
+
+
 def test_a_wait_for_one_group_fewer_is_found_out() -> None:
     emulated = Emulated(pipelined(3))
     source = emulated.module.source
