@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tensorc as tc
 
 if TYPE_CHECKING:
-    from tensorc.schedule.schedule import Loop
+    from tensorc.schedule.handles import Loop
 
 ARCH = "sm_90a"
 ROWS = 64  # Of the result, for each warp group.

@@ -32,6 +32,7 @@ from tensorc.schedule import (
     reduction,
     tensorize,
 )
+from tensorc.schedule.handles import Loop, Stage
 from tensorc.schedule.names import told_apart
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
 from tensorc.schedule.tree import find_loop, own_loops, sites, stage_sites
@@ -46,44 +47,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loop:
-    """A handle on a loop. It stays valid while the loop stands, wherever steps move it."""
-
-    schedule: Schedule
-    stage: str
-    var: Var
-
-    @property
-    def name(self) -> str:
-        """The loop variable's name."""
-        return self.var.name
-
-    def __repr__(self) -> str:
-        return f'Loop("{self.stage}", "{self.name}")'
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """A handle on one buffer's computation: the statements that write it, the loops around."""
-
-    schedule: Schedule
-    name: str
-
-    @property
-    def loops(self) -> tuple[Loop, ...]:
-        """The loops around its last statement, outermost first."""
-        return self.schedule.loops(self.name)
-
-    def loop(self, name: str) -> Loop:
-        """The loop called `name` around any of its statements.
-
-        Raises:
-            ScheduleError: there is none; the message lists those there are.
-        """
-        return self.schedule.loop(self.name, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from tensorc.ir.walk import replace_buffers, substitute, walk_stmts, written_buf
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cuda.grid import bind_all, is_bound
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
+from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.trace import Trace
 from tensorc.schedule.tree import find_buffer, find_loop, loops_on, path_to, sites
 from tensorc.target import Target

@@ -12,7 +12,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.schedule import parallel
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.trace import Trace
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Expr
     from tensorc.ir.stmt import For, Program
+    from tensorc.schedule.handles import Loop
 
 GATHER = """program main(A: in float32[{rows}, 2], idx: in int64[3], B: out float32[3, 2]):
   for i in range(3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +13,11 @@ from schedule.nests import assert_same_results, assert_text
 from tensorc.errors import ScheduleError
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.trace import Trace
+
+if TYPE_CHECKING:
+    from tensorc.schedule.handles import Loop
 
 EPILOGUE = """program main(A: in float32[{m}, {p}], B: in float32[{p}, {n}], \
 bias: in float32[{n}], D: out float32[{m}, {n}]){dims}:

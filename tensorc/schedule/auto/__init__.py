@@ -45,7 +45,8 @@ from tensorc.schedule.auto.steps import (
 )
 from tensorc.schedule.auto.sums import join_sums
 from tensorc.schedule.auto.updates import block_updates
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
+from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:

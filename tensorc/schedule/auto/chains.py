@@ -21,7 +21,7 @@ from tensorc.ir.stmt import For
 from tensorc.schedule.auto.cost import bytes_of, extent_of, stride
 from tensorc.schedule.auto.products import product_of
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop
+from tensorc.schedule.handles import Loop
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer, Load, Var

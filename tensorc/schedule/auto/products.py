@@ -35,13 +35,14 @@ from tensorc.schedule.auto.steps import (
     is_scheduled,
     vectors,
 )
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import path_to, sites, stage_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.expr import Load
+    from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
 PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.

@@ -17,11 +17,12 @@ from tensorc.schedule.auto.cost import (
     stride,
 )
 from tensorc.schedule.auto.steps import attempt, finish_tile, vectors
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
     from tensorc.ir.stmt import For
+    from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
 VECTORS = 4  # Registers of partial results: their additions hide each other's latency.

@@ -15,7 +15,7 @@ from tensorc.ir.stmt import Accumulate, Check, For, ForKind
 from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of, depends, extent_of
 from tensorc.schedule.auto.reductions import reads_rows
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Var
     from tensorc.ir.stmt import Stmt
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
 
 ROW_LIMIT = 64 * 1024  # Elements of a row beyond which it leaves the second-level cache.

@@ -17,13 +17,14 @@ from tensorc.schedule.auto.cost import (
     is_index,
     work_of,
 )
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import Site, path_to, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tensorc.ir.stmt import If, Leaf
+    from tensorc.schedule.schedule import Schedule
 
 UNROLL = 16  # Iterations of a loop over registers that are written out.
 

@@ -21,7 +21,7 @@ from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import Accumulate, For, ForKind
 from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites
 
 if TYPE_CHECKING:

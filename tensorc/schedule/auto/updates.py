@@ -18,7 +18,7 @@ from tensorc.ir.stmt import For, Role, Store
 from tensorc.schedule.auto.cost import bytes_of
 from tensorc.schedule.auto.products import product_of
 from tensorc.schedule.auto.steps import attempt, is_scheduled
-from tensorc.schedule.schedule import Loop
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import sites
 
 if TYPE_CHECKING:

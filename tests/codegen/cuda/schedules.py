@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import tensorc as tc
 
 if TYPE_CHECKING:
-    from tensorc.schedule.schedule import Loop, Schedule
+    from tensorc.schedule.handles import Loop
+    from tensorc.schedule.schedule import Schedule
 
 
 def tensor_core_schedule(n: int = 128, stages: int = 1, *, swizzled: bool = False) -> Schedule:

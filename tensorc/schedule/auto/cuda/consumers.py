@@ -14,11 +14,13 @@ from tensorc.ir.stmt import Accumulate, For, Store
 from tensorc.schedule.auto.cost import depends, extent_of
 from tensorc.schedule.auto.cuda.partials import accumulation
 from tensorc.schedule.auto.steps import attempt, is_scheduled
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tensorc.schedule.schedule import Schedule
 
 
 def consume_folds(s: Schedule) -> None:

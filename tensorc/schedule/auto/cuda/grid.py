@@ -16,9 +16,9 @@ from tensorc.ir.stmt import Check, For, ForKind, Store
 from tensorc.ir.walk import free_vars, walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, stride
 from tensorc.schedule.auto.steps import attempt
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.legality import carried_pair
 from tensorc.schedule.parallel import MAX_BLOCKS
-from tensorc.schedule.schedule import Loop, Schedule
 from tensorc.schedule.tree import around, find_loop, parts, sites
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Var
     from tensorc.ir.stmt import Stmt
+    from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
 THREADS = 256  # Of a block, where the grid has enough of them for every multiprocessor.

@@ -21,13 +21,14 @@ from tensorc.ir.stmt import Accumulate, ForKind, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, iterations, stride
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import stage_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.stmt import For
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 

@@ -40,7 +40,7 @@ from tensorc.schedule.auto.cuda.warp_groups import group_columns, group_product
 from tensorc.schedule.auto.cuda.warps import RESIDENT, stages_of, warp_parts
 from tensorc.schedule.auto.products import Product, product_of
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_buffer, find_loop, own_loops
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Buffer
     from tensorc.schedule.auto.cuda.tiling import Copy, Dims, Tiled
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 

@@ -22,13 +22,14 @@ from tensorc.ir.walk import walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import bytes_of, depends, extent_of
 from tensorc.schedule.auto.cuda.partials import accumulation, is_contiguous
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites, stage_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.expr import Buffer
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 

@@ -37,7 +37,7 @@ from tensorc.schedule.auto.cuda.tiling import (
 )
 from tensorc.schedule.auto.cuda.warps import RESIDENT, best_warp_tile, stages_of
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_buffer, own_loops
 from tensorc.target import WARP
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.auto.cuda.tiling import Copy, Dims
     from tensorc.schedule.auto.cuda.warps import WarpTile
     from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 

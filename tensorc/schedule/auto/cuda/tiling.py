@@ -25,7 +25,7 @@ from tensorc.schedule.auto.cost import SYMBOLIC, depends, extent_of, iterations
 from tensorc.schedule.auto.cuda.consumers import consume
 from tensorc.schedule.auto.cuda.tiles import Problem
 from tensorc.schedule.auto.products import Product, relax
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_allocation, find_buffer, find_loop, sites, stage_sites
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Buffer, Load, Var
     from tensorc.ir.stmt import For
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
 
 VECTOR_BYTES = 16  # The most that a thread copies at once.

@@ -31,13 +31,14 @@ from tensorc.schedule.auto.cuda.tiling import (
 )
 from tensorc.schedule.auto.cuda.warps import stages_of
 from tensorc.schedule.auto.steps import attempt
-from tensorc.schedule.schedule import Loop, Schedule
+from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import own_loops
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer, Load
     from tensorc.schedule.auto.cuda.tiling import Dims
     from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 
