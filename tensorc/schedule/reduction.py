@@ -52,7 +52,7 @@ class Factored:
     partials: tuple[Buffer, ...]
 
 
-def rfactor(program: Program, loop: For, strict: bool = False) -> Factored:
+def rfactor(program: Program, loop: For, strict: bool = False, *, last: bool = False) -> Factored:
     """Fold each iteration of the reduction loop `loop` into a partial result of its own.
 
         C[i] = 0.0                           C[i] = 0.0
@@ -66,11 +66,11 @@ def rfactor(program: Program, loop: For, strict: bool = False) -> Factored:
                                                  C[i] += C.rf[ki.fold]
 
     Iterations of `loop` then no longer depend on each other: it may become lanes or threads. The
-    buffer stands around the outermost loop that only reduces; the dimensions after its first are
-    the other loops inside of that over elements of `C`, which get copies named `.init` and
-    `.fold` too. Its partial results start from the reducer's identity, and what `C` held is folded
-    in once. It is local where its size is constant and at most 64 KiB. Guards that read no data and
-    do not depend on other reduction loops are kept in the last nest.
+    buffer stands around the outermost loop that only reduces; the dimensions after its first (with
+    `last`, before its last) are the other loops inside of that over elements of `C`, which get
+    copies named `.init` and `.fold` too. Its partial results start from the reducer's identity, and
+    what `C` held is folded in once. It is local where its size is constant and at most 64 KiB.
+    Guards that read no data and do not depend on other reduction loops are kept in the last nest.
 
     Legal where the reducer is associative and commutative, and the values that are folded do not
     read `C`; sums and products of floats, which then round otherwise, not when `strict`.
@@ -90,7 +90,7 @@ def rfactor(program: Program, loop: For, strict: bool = False) -> Factored:
     spatial = [s for s in inner if isinstance(s, For) and _is_spatial(s, leaf)]
     _fixed_ranges(step, inner, (loop, *spatial))
     used = used_names(program)
-    dims = (loop, *spatial)
+    dims = (*spatial, loop) if last else (loop, *spatial)
     shape = tuple(d.extent for d in dims)
     sizes = [const_int(e) for e in shape]
     own = next(blocks_in(top), None) is None

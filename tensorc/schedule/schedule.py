@@ -371,7 +371,7 @@ class Schedule:
 
     # Reductions.
 
-    def rfactor(self, loop: Loop) -> Stage:
+    def rfactor(self, loop: Loop, *, last: bool = False) -> Stage:
         """Give each iteration of a reduction loop a partial result: see `reduction.rfactor`.
 
         Returns the stage of the partial results.
@@ -379,10 +379,10 @@ class Schedule:
         made: list[reduction.Factored] = []
 
         def step(program: Program) -> Program:
-            made.append(reduction.rfactor(program, self._find(loop), self.strict))
+            made.append(reduction.rfactor(program, self._find(loop), self.strict, last=last))
             return made[0].program
 
-        self._take("rfactor", (self._ref(loop),), step)
+        self._take("rfactor", (self._ref(loop),), step, {"last": True} if last else {})
         return self[made[0].partials[0].name]
 
     def decompose_reduction(self, stage: str, loop: Loop) -> None:

@@ -128,7 +128,7 @@ class Chooser:
         if not loops:
             return None
         if kind == "rfactor":
-            return Step(kind, (loops[-1],))
+            return Step(kind, (loops[-1],), {"last": True} if self.rng.random() < 0.3 else {})
         return Step(kind, (stage, self.pick(loops)))
 
     def steps(self) -> list[Step]:

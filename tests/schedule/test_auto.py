@@ -176,6 +176,16 @@ def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:
     assert const_int(update.loops[-1].extent) == 8
 
 
+@pytest.mark.parametrize(("shape", "rows"), [((512, 256), 4), ((512, 260), 1), ((510, 256), 1)])
+def test_rows_from_far_are_read_side_by_side(shape: tuple[int, int], rows: int) -> None:
+    x = tc.placeholder(shape, name="x")
+    s = auto_schedule(build([tc.ops.sum(x, axis=1)]), AVX2)
+    (partials,) = (b for n in nests(s.program.body) for b in facts(n).written if b.name == "sum.rf")
+    assert [const_int(n) for n in partials.shape][:-1] == [rows] * (rows > 1)
+    a = np.random.default_rng(0).integers(-9, 10, shape).astype(np.float32)
+    assert np.array_equal(tc.compile(s, target="cpu")(a), a.sum(1))  # Exact, in any order.
+
+
 def test_a_sum_of_everything_runs_on_threads() -> None:
     x = tc.placeholder((512, 2048), name="x")
     s = auto_schedule(build([tc.ops.sum(x)]), AVX2)

@@ -73,6 +73,38 @@ def test_rfactor_gives_each_lane_a_partial_result() -> None:
     assert_same_results(row_sums(), s.program)
 
 
+def test_rfactor_can_have_the_partial_results_of_an_element_side_by_side() -> None:
+    s = Schedule(row_sums())
+    i, k = s.loops("C")
+    _, row = s.split(i, 3)
+    ko, ki = s.split(k, 5)
+    s.reorder(ko, row, ki)
+    s.rfactor(ki, last=True)
+    assert_text(
+        s,
+        """
+        for i.outer in range(2):
+          for i.inner.init in range(3):
+            C[i.outer * 3 + i.inner.init] = 0.0
+          alloc C.rf: float32[3, 5] local
+            for i.inner.init_1 in range(3):
+              for k.inner.init in range(5):
+                C.rf[i.inner.init_1, k.inner.init] = 0.0
+            for k.outer in range(2):
+              for i.inner in range(3):
+                for k.inner in range(5):
+                  C.rf[i.inner, k.inner] += A[i.outer * 3 + i.inner, k.outer * 5 + k.inner]
+            for i.inner.fold in range(3):
+              for k.inner.fold in range(5):
+                C[i.outer * 3 + i.inner.fold] += C.rf[i.inner.fold, k.inner.fold]
+        """,
+    )
+    assert_same_results(row_sums(), s.program)
+    again = Schedule(row_sums())
+    again.replay(s.trace)
+    assert str(again) == str(s)
+
+
 def test_rfactor_of_an_outer_loop_keeps_the_loops_inside_as_dimensions() -> None:
     s = Schedule(matmul(4, 6, 5))
     i, j, k = s.loops("C")

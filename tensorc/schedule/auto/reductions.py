@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
-from tensorc.ir.facts import leaf_loads
+from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.stmt import Accumulate
 from tensorc.schedule.auto.cost import (
     depends,
@@ -29,6 +29,8 @@ VECTORS = 4  # Registers of partial results: their additions hide each other's l
 REGISTERS = (4, 7, 6, 5, 3, 2)  # Other numbers of them, the better ones first.
 COLUMN_VECTORS = 8  # The same where each register is a part of the result.
 ROW_BYTES = 16 * 1024  # The most of a row of results that stays in the nearest cache.
+ROW_VECTORS = 2  # Registers of partial results for each of several rows that are read at once.
+MANY = 16  # Groups of rows that leave enough for threads.
 ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
 CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
@@ -49,9 +51,16 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
         return
     if site.loops[-1] is not loop:
         return
-    wide = lanes * _registers(site, loop, lanes)
-    _outer, inner = s.split(Loop(s, stage, loop.var), wide)
-    partials, fold = _factored(s, stage, inner)
+    row = _rows_beside(s, stage, site, loop, lanes)
+    wide = lanes * (ROW_VECTORS if row is not None else _registers(site, loop, lanes))
+    outer, inner = s.split(Loop(s, stage, loop.var), wide)
+    if row is not None:
+        _, member = s.split(row, ROWS)
+        s.reorder(outer, member, inner)
+    partials, fold = _factored(s, stage, inner, last=row is not None)
+    if row is not None:
+        for part in _loops_of(s, partials, ROWS):
+            s.unroll(part)
     for part in _loops_of(s, partials, wide):
         vectors(s, part, lanes)
     if wide > lanes:
@@ -64,10 +73,28 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
     s.unroll(fold)
 
 
-def _factored(s: Schedule, stage: str, loop: Loop) -> tuple[str, Loop]:
+def _rows_beside(s: Schedule, stage: str, site: Site, loop: For, lanes: int) -> Loop | None:
+    """The loop over rows, if several can be read at once, and come from far.
+
+    Memory answers several streams faster than one: the rows of 4096 x 4096, one by one, came at
+    17.6 GB/s on Zen 3, four beside each other at 22 (eight at 19).
+    """
+    if len(site.loops) < 2 or not isinstance(site.leaf, Accumulate):
+        return None
+    row, leaf = site.loops[-2], site.leaf
+    whole = extent_of(row) % ROWS == 0 and extent_of(loop) % (ROW_VECTORS * lanes) == 0
+    many = extent_of(row) >= MANY * ROWS
+    far = iterations(site.loops) * leaf.buffers[0].dtype.bytes > CACHE_BYTES
+    alone = all(b in leaf.buffers for b in facts(row).written)
+    if whole and many and far and alone and lanes != ROWS and depends(leaf.indices, row.var):
+        return Loop(s, stage, row.var)
+    return None
+
+
+def _factored(s: Schedule, stage: str, loop: Loop, *, last: bool = False) -> tuple[str, Loop]:
     """Partial results for each iteration of `loop`: their stage, and the loop that folds them."""
     before, name = set(s.stages), loop.name
-    s.rfactor(loop)
+    s.rfactor(loop, last=last)
     (made,) = set(s.stages) - before
     return made, s.loops(stage)[-1] if s.loops(stage) else s.loop(stage, f"{name}.fold")
 
