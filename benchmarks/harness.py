@@ -27,8 +27,8 @@ Action: TypeAlias = Callable[[], object]
 _REST_SECONDS = 0.2  # What idle workers of a BLAS take to stop spinning.
 _SAMPLE_SECONDS = 0.01  # A sample repeats its function for so long, far above the grain.
 _QUIET = 0.9  # The share of the peak that a canary reaches on cores that are ours.
-_ATTEMPTS = 8
-_PATIENCE_SECONDS = 1.0  # How long a sample waits for a quiet moment.
+_ATTEMPTS = 3
+_PATIENCE_SECONDS = 0.2  # How long a sample waits for a quiet moment.
 _SPIN_SECONDS = 0.05  # How long workers that wait busily may disturb the canary after a sample.
 
 
