@@ -37,6 +37,7 @@ ALL: tuple[Benchmark, ...] = (
     matmul.matmul,
     gemm.tutorial,
     networks.conv2d,
+    networks.conv2d_backward,
     networks.attention,
     memory.softmax,
     memory.cross_entropy,

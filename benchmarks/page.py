@@ -23,6 +23,7 @@ OPERATIONS = (
     "matmul",
     "tutorial",
     "conv2d",
+    "conv2d_backward",
     "attention",
     "softmax",
     "cross_entropy",
