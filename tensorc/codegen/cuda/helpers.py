@@ -13,6 +13,48 @@ from tensorc.codegen.cuda.hopper import HOPPER
 _F = "__device__ __forceinline__"
 
 # In the order in which they are emitted: later ones may use earlier ones.
+
+
+def _product(depth: int, kind: str) -> tuple[str, str]:
+    """A product of 16x8 results on tensor cores, and its name."""
+    name = f"mma_m16n8k{depth}_{kind}"
+    head = f"{_F} void {name}("
+    return (
+        name,
+        f"""// c += a * b on tensor cores, 16x{depth} and {depth}x8 elements of {kind}.
+{head}float& c0, float& c1, float& c2, float& c3,
+{" " * len(head)}const unsigned (&a)[4], const unsigned (&b)[2]) {{
+  asm volatile("mma.sync.aligned.m16n8k{depth}.row.col.f32.{kind}.{kind}.f32 "
+               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
+               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}}""",
+    )
+
+
+def _copies(size: int) -> list[tuple[str, str]]:
+    """Asynchronous copies of so many bytes, without and with a condition, and their names."""
+    cache = "cg" if size == 16 else "ca"  # `cg` leaves out the nearest cache, and is for 16.
+    addresses = '"r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))'
+    name = f"cp_async{size}"
+    plain = f"""// Issue a copy of {size} bytes from global to shared memory.
+{_F} void {name}(void* to, const void* from) {{
+  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size};"
+               :
+               : {addresses}
+               : "memory");
+}}"""
+    zeros = f"""// The same where `inside`; elsewhere write zeros, and read nothing.
+{_F} void {name}_or_zeros(void* to, const void* from, bool inside) {{
+  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}, %2;"
+               :
+               : {addresses},
+                 "r"(inside ? {size} : 0)
+               : "memory");
+}}"""
+    return [(name, plain), (f"{name}_or_zeros", zeros)]
+
+
 HELPERS: dict[str, str] = {
     "minimum": f"""// The lesser value; NaN where either is.
 template <typename T> {_F} T minimum(T a, T b) {{
@@ -146,30 +188,7 @@ template <typename T> {_F} void copy2(T* to, const T* from) {{
                : "r"((unsigned)__cvta_generic_to_shared(row))
                : "memory");
 }}""",
-    "mma_m16n8k16_bf16": f"""// c += a * b on tensor cores, 16x16 and 16x8 elements of bf16.
-{_F} void mma_m16n8k16_bf16(float& c0, float& c1, float& c2, float& c3,
-                                       const unsigned (&a)[4], const unsigned (&b)[2]) {{
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
-               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}}""",
-    "mma_m16n8k16_f16": f"""// c += a * b on tensor cores, 16x16 and 16x8 elements of f16.
-{_F} void mma_m16n8k16_f16(float& c0, float& c1, float& c2, float& c3,
-                                       const unsigned (&a)[4], const unsigned (&b)[2]) {{
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
-               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}}""",
-    "mma_m16n8k8_tf32": f"""// c += a * b on tensor cores, 16x8 and 8x8 elements of tf32.
-{_F} void mma_m16n8k8_tf32(float& c0, float& c1, float& c2, float& c3,
-                                      const unsigned (&a)[4], const unsigned (&b)[2]) {{
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-               "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
-               : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}}""",
+    **dict(_product(*form) for form in ((16, "bf16"), (16, "f16"), (8, "tf32"))),
     "tf32_bits": f"""// What tensor cores take as tf32: to nearest, ties away from zero.
 {_F} unsigned tf32_bits(float f) {{
   unsigned bits;
@@ -181,51 +200,7 @@ template <int n> {_F} void tf32_fragment(unsigned (&values)[n]) {{
 #pragma unroll
   for (int i = 0; i < n; ++i) values[i] = tf32_bits(__uint_as_float(values[i]));
 }}""",
-    "cp_async16": f"""// Issue a copy of 16 bytes from global to shared memory.
-{_F} void cp_async16(void* to, const void* from) {{
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
-               : "memory");
-}}""",
-    "cp_async16_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
-{_F} void cp_async16_or_zeros(void* to, const void* from, bool inside) {{
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
-                 "r"(inside ? 16 : 0)
-               : "memory");
-}}""",
-    "cp_async8": f"""// Issue a copy of 8 bytes from global to shared memory.
-{_F} void cp_async8(void* to, const void* from) {{
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
-               : "memory");
-}}""",
-    "cp_async8_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
-{_F} void cp_async8_or_zeros(void* to, const void* from, bool inside) {{
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
-                 "r"(inside ? 8 : 0)
-               : "memory");
-}}""",
-    "cp_async4": f"""// Issue a copy of 4 bytes from global to shared memory.
-{_F} void cp_async4(void* to, const void* from) {{
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from))
-               : "memory");
-}}""",
-    "cp_async4_or_zeros": f"""// The same where `inside`; elsewhere write zeros, and read nothing.
-{_F} void cp_async4_or_zeros(void* to, const void* from, bool inside) {{
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
-               :
-               : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)),
-                 "r"(inside ? 4 : 0)
-               : "memory");
-}}""",
+    **{name: text for size in (16, 8, 4) for name, text in _copies(size)},
     "cp_async_commit": f"""// End a group of issued copies.
 {_F} void cp_async_commit() {{ asm volatile("cp.async.commit_group;" ::: "memory"); }}""",
     "cp_async_wait": f"""// Wait until at most `left` groups are still on their way.

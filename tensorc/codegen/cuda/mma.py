@@ -240,12 +240,12 @@ def _load_elements(e: StmtEmitter, p: Product, load: Load, to: str, count: int) 
     for register in range(count):
         down, along = (register % 2, register // 2) if count == 4 else (0, register)
         indices = list(_base(p, load))
-        side = _add(_div(lane, 4), Const(8 * down))
+        side = lane // 4 + 8 * down
         for d, offset in (
             (dims["side"], side),
-            (dims["depth"], _add(_mod(lane, 4), Const(4 * along))),
+            (dims["depth"], lane % 4 + 4 * along),
         ):
-            indices[d] = simplify(_add(indices[d], offset))
+            indices[d] = simplify(indices[d] + offset)
         with e.statement():
             element = e.element(load.buffer, indices).text
         e.out.line(f"{to}[{register}] = tf32_bits({element});")
@@ -260,38 +260,20 @@ def _address(p: Product, load: Load, side: str) -> Sequence[Expr]:
     """
     dims, lane, half = _dims(p, load), p.lane.var, p.form.depth // 2
     along_depth = _along_depth(p, load)
-    row, matrix = _mod(lane, 8), _div(lane, 8)
+    row, matrix = lane % 8, lane // 8
     if side == "left":
-        low, high = _mod(matrix, 2), _div(matrix, 2)
-        if along_depth:  # A row of a matrix is a row of the operand.
-            place = (_add(row, _times(low, 8)), _times(high, half))
-        else:
-            place = (_times(low, 8), _add(row, _times(high, 8)))
+        low, high = matrix % 2, matrix // 2
+        # Along the sum a row of a matrix is a row of the operand.
+        place = (row + low * 8, high * half) if along_depth else (low * 8, row + high * 8)
     elif along_depth:
-        place = (row, _times(_mod(matrix, 2), half))
+        place = (row, matrix % 2 * half)
     else:
-        place = (Const(0), _mod(lane, 16))
+        place = (Const(0), lane % 16)
     indices = list(_base(p, load))
     for d, offset in ((dims["side"], place[0]), (dims["depth"], place[1])):
-        indices[d] = _add(indices[d], offset)
+        indices[d] = indices[d] + offset
     # An 8x8 matrix has the sum along its rows in both fragments, and else is transposed.
     return [simplify(i) for i in indices]
-
-
-def _mod(a: Expr, by: int) -> Expr:
-    return Binary(BinaryOp.MOD, a, Const(by))
-
-
-def _div(a: Expr, by: int) -> Expr:
-    return Binary(BinaryOp.FLOORDIV, a, Const(by))
-
-
-def _times(a: Expr, by: int) -> Expr:
-    return Binary(BinaryOp.MUL, a, Const(by))
-
-
-def _add(a: Expr, b: Expr) -> Expr:
-    return Binary(BinaryOp.ADD, a, b)
 
 
 def _multiply(e: StmtEmitter, p: Product, left: str, right: str) -> None:

@@ -21,10 +21,6 @@ from tensorc.codegen.cuda.barriers import Tree
 from tensorc.codegen.cuda.kernel import Branch, Kernel, Loop, Node, Phase
 from tensorc.errors import CompileError
 from tensorc.ir.expr import (
-    Binary,
-    BinaryOp,
-    Compare,
-    CompareOp,
     Const,
     Expr,
     all_of,
@@ -233,19 +229,19 @@ class _Finder:
         if not isinstance(owner, Loop) or not 2 <= slots <= MAX_SLOTS:
             raise self.refuse(f"its first dimension would be 2 to {MAX_SLOTS} slots of a loop")
         loop = owner.loop
-        count = simplify(_sub(loop.var, loop.start))
+        count = simplify(loop.var - loop.start)
         known = [c for n in self.tree.loops(copy.phase) for c in in_range(n.loop)]
-        slot = simplify(_mod(count, slots))
+        slot = simplify(count % slots)
         number, ahead, limits = self._first_ones(prologue, owner)
         if ahead >= slots:
             raise self.refuse(f"copies are {ahead} iterations ahead, with {slots} slots")
         for phase, use in self.uses:
             inside = [c for n in self.tree.loops(phase) for c in in_range(n.loop)]
-            self._need(_equal(use.indices[0], slot), [*inside, *use.domain], f"{use.text} uses")
-        stop = _add(loop.start, loop.extent)
-        later = simplify(_add(count, Const(ahead)))
-        self._need_turn(copy, later, slots, known, _less(_add(loop.var, Const(ahead)), stop))
-        exists = _less(_add(loop.start, number), stop)
+            self._need(use.indices[0] == slot, [*inside, *use.domain], f"{use.text} uses")
+        stop = loop.start + loop.extent
+        later = simplify(count + ahead)
+        self._need_turn(copy, later, slots, known, loop.var + ahead < stop)
+        exists = loop.start + number < stop
         self._need_turn(prologue, number, slots, [*known, *limits], exists)
         return Ring((copy,), (prologue,), slots, slot, users[0], users[-1], ahead)
 
@@ -258,12 +254,11 @@ class _Finder:
             return Const(0), 1, []
         loop = around.loop if isinstance(around, Loop) else None
         extent = None if loop is None else const_int(loop.extent)
-        if around is None or loop is None or extent is None or const_int(loop.start) != 0:
-            raise self.refuse("a copy stands neither beside its uses nor in a loop before them")
-        there, at, _ = self.tree.where[around]
-        if there is not nodes or at > position:
-            raise self.refuse("a copy stands neither beside its uses nor in a loop before them")
-        return loop.var, extent, list(in_range(loop))
+        if around is not None and loop is not None and extent and const_int(loop.start) == 0:
+            there, at, _ = self.tree.where[around]
+            if there is nodes and at < position:
+                return loop.var, extent, list(in_range(loop))
+        raise self.refuse("a copy stands neither beside its uses nor in a loop before them")
 
     def _need_turn(
         self, copy: BoxCopy, number: Expr, slots: int, known: list[Expr], exists: Expr
@@ -273,28 +268,8 @@ class _Finder:
         for guard in guards:
             self._need(guard, [*known, exists], "a copy is made where")
         self._need(exists, [*known, *guards], "a copy is made where there is")
-        self._need(_equal(copy.place[0], _mod(number, slots)), [*known, exists], "a copy fills")
+        self._need(copy.place[0] == number % slots, [*known, exists], "a copy fills")
 
     def _need(self, claim: Expr, known: Sequence[Expr], what: str) -> None:
         if not prove(claim, known).holds:
             raise self.refuse(f"{what} {show(simplify(claim))}, which is not so for all iterations")
-
-
-def _add(a: Expr, b: Expr) -> Expr:
-    return Binary(BinaryOp.ADD, a, b)
-
-
-def _sub(a: Expr, b: Expr) -> Expr:
-    return Binary(BinaryOp.SUB, a, b)
-
-
-def _mod(a: Expr, by: int) -> Expr:
-    return Binary(BinaryOp.MOD, a, Const(by))
-
-
-def _equal(a: Expr, b: Expr) -> Expr:
-    return Compare(CompareOp.EQ, a, b)
-
-
-def _less(a: Expr, b: Expr) -> Expr:
-    return Compare(CompareOp.LT, a, b)

@@ -228,13 +228,7 @@ def _operand(e: StmtEmitter, p: Product, load: Load) -> _Operand:
     lines = e.places[buffer].offset((*corner[:-1], Const(0)))
     unit = _DEPTH
     if transposed:
-        side = 64 if load is p.left else p.columns
-        unit = row // size
-        if side > unit:
-            raise _refuse(
-                p, buffer, f"its rows run along the {side} rows or columns of the tile, and hold "
-                f"{unit} of them; use tiles of so many, or store it with the sum along its rows"
-            )  # fmt: skip
+        unit = row // size  # All rows or columns of the tile: an index stays in its dimension.
     if not is_multiple(lines, _ROWS * row // size) or not is_multiple(corner[-1], unit):
         shown = ", ".join(map(show, corner))
         raise _refuse(p, buffer, f"its tile begins at [{shown}], which need not be a row of 8")

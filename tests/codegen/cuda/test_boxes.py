@@ -181,11 +181,129 @@ COPY = "S[a, r, c] = A[a*16 + r, b*32 + c]"
             "S[a, r, c] = A[a*16, b*32 + c]",
             "loop r reads one element again and again",
         ),
+        (
+            "S[a, r, c] = A[a*16 + r * r, b*32 + c]",
+            "index r * r is no sum of loops",
+        ),
     ],
 )
 def test_what_is_no_box_is_refused(new: str, why: str) -> None:
     said = refusal(ring(3).replace(COPY, new))
     assert said.endswith(f'is asked to be one copy of a box ("tma"): {why}')
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            "        for r in range(16) {",
+            "        for r in range(a, 16) {",
+            "loop r runs from a for 16 - a steps, and a box has constant sizes; split the loop, "
+            "and leave its outer part outside of the hint",
+        ),
+        (
+            f"            {COPY}",
+            f"            {COPY}\n            S[a, r, c] = A[a*16 + r, b*32 + c]",
+            "its loops hold more than one copy: S[a, r, c] = A[a * 16 + r, b * 32 + c] S[a, r, c] "
+            "= A[a * 16 + r, b * 32 + c]",
+        ),
+        (
+            "      for a in range(2):",
+            "      for a in thread.x(2):",
+            "it stands inside of the thread loops a, and one thread issues it; move it out of them",
+        ),
+        (
+            "float32",
+            "bool",
+            "elements of bool cannot be mapped; float16, bfloat16, float32, float64, int32, int64, "
+            "uint8 can",
+        ),
+        (
+            "A: in float32[128, 128]",
+            "A: in float32[128, 126]",
+            "rows of A have 504 bytes, which is not known to be a multiple of 16",
+        ),
+        (
+            "] shared",
+            "] shared swizzle(64)",
+            "rows of 128 bytes do not fit the pattern of 64; cache_read(..., panel=16) makes rows "
+            "of 64",
+        ),
+    ],
+)
+def test_what_the_copy_engine_cannot_do_is_refused(old: str, new: str, why: str) -> None:
+    said = refusal(ring(3).replace(old, new, 1 if old.startswith("  ") else -1))
+    assert said.endswith(f'is asked to be one copy of a box ("tma"): {why}')
+
+
+BOX = """program p(A: in float32[SOURCE], B: out float32[64]):
+  for b in block.x(1):
+    alloc S: float32[TARGET] shared
+LOOPS
+      for t in thread.x(64):
+        B[t] = S[USE]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "box", "read", "why"),
+    [
+        ("512", "512", "512", "i", "a box has at most 256 elements along a dimension, and this one "
+         "512; split its loops, and leave the outer part outside of the hint"),
+        ("66", "66", "66", "i", "rows of a box have a multiple of 16 bytes, and here 264"),
+        ("96", "96", "64", "+ 4", "it begins at element 4 of S, which need not be on 128 bytes; "
+         "make its rows, or its slots, multiples of that"),
+    ],
+)  # fmt: skip
+def test_a_box_of_the_wrong_size_or_place_is_refused(
+    source: str, target: str, box: str, read: str, why: str
+) -> None:
+    at = "i + 4" if read == "+ 4" else "i"
+    loops = f'      for i in range({box}) {{async: "tma"}}:\n        S[{at}] = A[i]'
+    text = BOX.replace("SOURCE", source).replace("TARGET", target)
+    said = refusal(text.replace("LOOPS", loops).replace("USE", at.replace("i", "t")))
+    assert said.endswith(f'is asked to be one copy of a box ("tma"): {why}')
+
+
+def test_a_box_does_not_come_from_shared_memory() -> None:
+    loops = """      alloc T: float32[64] shared
+        for t in thread.x(64):
+          T[t] = A[t]
+        for i in range(64) {async: "tma"}:
+          S[i] = T[i]"""
+    text = BOX.replace("SOURCE", "64").replace("TARGET", "64").replace("USE", "t")
+    said = refusal(
+        text.replace("LOOPS", loops).replace(
+            "      for t in thread.x(64):\n        B", "        for t in thread.x(64):\n          B"
+        )
+    )
+    assert said == (
+        'S[i] = T[i] is asked to be one copy of a box ("tma"): it copies from shared to shared '
+        "memory, and boxes go from global to shared memory"
+    )
+
+
+def test_a_pattern_that_the_copy_engine_has_not_is_refused() -> None:
+    assert refusal(ring(3, swizzle=" swizzle(128, 4)")) == (
+        "shared buffer S: swizzle(128, 4) is no pattern of the copy engine or of wgmma, whose "
+        "shift is 3; swizzle it so"
+    )
+
+
+def test_a_hint_on_a_loop_of_threads_is_refused() -> None:
+    assert refusal(ring(1).replace("thread.x(128):", 'thread.x(128) {async: "tma"}:')) == (
+        'loop t, on thread.x, has the hint async: "tma", which is for the outermost of a copy\'s '
+        "own loops: one thread copies the box that they go through"
+    )
+
+
+def test_a_source_that_the_kernel_writes_is_refused() -> None:
+    text = ring(1).replace("A: in", "A: inout").replace("B[i, b", "A[0, 0] = 1.0#B[i, b")
+    text = text.replace("#", "\n            ")
+    assert refusal(text) == (
+        "A[0, 0] = 1.0: it writes A, of which the same kernel copies boxes, and nothing orders "
+        "the two; copy it without the hint"
+    )
 
 
 def test_an_older_architecture_is_refused() -> None:

@@ -217,6 +217,10 @@ def test_a_buffer_that_is_filled_twice_is_refused() -> None:
          "all iterations"),
         ("S[(i + 2) % 3, r", "S[(i + 1) % 3, r", "a copy fills (i + 1) % 3 == (i + 2) % 3, which "
          "is not so for all iterations"),
+        ("a in range(2)", "a in range(3)", "copies are 3 iterations ahead, with 3 slots"),
+        ("        if i + 2 < 8:\n",
+         "        if i == 7:\n          B[0, 0, 0, 0] = 0.0\n        else:\n",
+         "a copy stands where not i == 7"),
     ],
 )  # fmt: skip
 def test_copies_and_uses_that_do_not_take_turns_are_refused(old: str, new: str, why: str) -> None:

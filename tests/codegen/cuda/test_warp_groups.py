@@ -139,6 +139,14 @@ def test_operands_that_the_instruction_cannot_read_are_refused() -> None:
     )
 
 
+def test_a_tile_that_begins_between_rows_is_refused() -> None:
+    text = product().replace("range(4)", "range(3)").replace("kk*16 + s])", "kk*16 + s + 1])")
+    assert refusal(text) == (
+        "wgmma.m64n64k16.bf16: As, bfloat16[64, 64] shared: its tile begins at [0, kk * 16 + 1], "
+        "which need not be a row of 8"
+    )
+
+
 def test_a_forgotten_wait_is_found_out() -> None:
     text = product(n=32, k=128, stages=2)
     _, _, arrays = operands(64, 32, 128)

@@ -28,7 +28,7 @@ __device__ __forceinline__ void ldmatrix_x2_trans(unsigned (&to)[2], const void*
 
 // c += a * b on tensor cores, 16x16 and 16x8 elements of bf16.
 __device__ __forceinline__ void mma_m16n8k16_bf16(float& c0, float& c1, float& c2, float& c3,
-                                       const unsigned (&a)[4], const unsigned (&b)[2]) {
+                                                  const unsigned (&a)[4], const unsigned (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
