@@ -29,10 +29,10 @@ from tensorc.schedule.tree import (
     around,
     equal,
     fresh_name,
+    loop_names,
     replace_stmt,
     siblings,
     sites,
-    used_names,
     with_body,
 )
 
@@ -80,7 +80,7 @@ def fission(program: Program, loop: For, after: str | int, strict: bool = False)
                     f"{step}: {expr} reads {use.buffer.name}, which the loop writes, so it cannot "
                     "be evaluated again after the first part"
                 )
-    rest = Var(fresh_name(f"{loop.var.name}.rest", used_names(program)), loc=loop.var.loc)
+    rest = Var(fresh_name(f"{loop.var.name}.rest", loop_names(program, loop)), loc=loop.var.loc)
     first = replace(loop, body=_wrapped(step, loop, wrappers, stmts[:cut], stmts[cut:]))
     second = replace(
         loop,

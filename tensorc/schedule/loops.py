@@ -29,6 +29,7 @@ from tensorc.schedule.tree import (
     copied,
     equal,
     fresh_name,
+    loop_names,
     loops_on,
     path_to,
     replace_stmt,
@@ -93,7 +94,7 @@ def split(
     n = const_int(loop.extent)
     if n is not None:
         factor = min(factor, max(n, 1))
-    used = used_names(program)
+    used = loop_names(program, loop)
     given = names or (f"{loop.var.name}.outer", f"{loop.var.name}.inner")
     outer, inner = (Var(fresh_name(name, used), loc=loop.var.loc) for name in given)
     size = Const(factor)
@@ -107,7 +108,7 @@ def split(
         whole = _at_least_zero(program, loop)
         full = simplify(whole // factor * factor)
         count = simplify(whole // factor)
-        rest = _part(loop, full, simplify_constant(whole - full), "tail", used)
+        rest = _part(loop, full, simplify_constant(whole - full), "tail", program)
     else:
         count = _tiles(loop.extent, factor)
         guard = Compare(CompareOp.LT, index, loop.extent)
@@ -143,11 +144,11 @@ def _at_least_zero(program: Program, loop: For) -> Expr:
     return Binary(BinaryOp.MAX, loop.extent, zero)
 
 
-def _part(loop: For, skipped: Expr, extent: Expr, suffix: str, used: set[str]) -> For:
+def _part(loop: For, skipped: Expr, extent: Expr, suffix: str, program: Program) -> For:
     """A copy of `loop` that runs `extent` of its iterations, after those skipped."""
     start = simplify(_from(loop.start, skipped)) if not is_const(skipped, 0) else loop.start
     part = replace(loop, start=start, extent=extent)
-    copy = copied(part, suffix, used)
+    copy = copied(part, suffix, loop_names(program, loop), used_names(program))
     assert isinstance(copy, For), "the copy of a loop is a loop"
     return copy
 
@@ -200,19 +201,19 @@ def partition(program: Program, loop: For, at: int, called: str = "") -> Parts:
         raise ScheduleError(
             f"{step}: the loop runs {many} iterations, and both parts need at least one"
         )
-    extent, used = loop.extent, used_names(program)
+    extent = loop.extent
     size: Expr = Const(count)
     enough = prove(Compare(CompareOp.LE, size, extent), around(program, loop)).holds
     if at > 0:
         cut = size if enough else Binary(BinaryOp.MIN, size, extent)
-        head = _part(loop, Const(0), cut, "head", used)
+        head = _part(loop, Const(0), cut, "head", program)
         start, left = simplify(_from(loop.start, cut)), simplify_constant(extent - cut)
         parts = [head, replace(loop, start=start, extent=left)]
     else:
         cut = simplify(extent - size)
         if not enough:
             cut = Binary(BinaryOp.MAX, cut, Const(0))
-        rest = _part(loop, cut, simplify_constant(extent - cut), "tail", used)
+        rest = _part(loop, cut, simplify_constant(extent - cut), "tail", program)
         parts = [replace(loop, extent=cut), rest]
     body = replace_stmt(program.body, loop, block(parts))
     return Parts(with_body(program, body), parts[0].var, parts[1].var)
@@ -251,7 +252,7 @@ def fuse(program: Program, outer: For, inner: For, name: str | None = None) -> F
             f"{outer.var.name}; both must be free of each other"
         )
     fused = Var(
-        fresh_name(name or f"{outer.var.name}.{inner.var.name}", used_names(program)),
+        fresh_name(name or f"{outer.var.name}.{inner.var.name}", loop_names(program, outer)),
         loc=outer.var.loc,
     )
     m, n = outer.extent, inner.extent
@@ -378,7 +379,7 @@ def reorder(program: Program, loops: Sequence[For], strict: bool = False) -> Pro
     for loop in moved:
         need_serial(step, loop)
     _check_ranges(step, order)
-    used = used_names(program)
+    used = loop_names(program, top)
     new, old_of = _distribute(step, top, moved[-1], order, used)
     before, after = sites(top), sites(new)
     assert len(before) == len(after), "reorder must keep every statement"

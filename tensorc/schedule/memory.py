@@ -46,6 +46,7 @@ from tensorc.schedule.tree import (
     find_buffer,
     fresh_name,
     in_range,
+    loop_names,
     loops_on,
     map_nests,
     path_to,
@@ -100,8 +101,9 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     box = touched_box(loop.body, buffer, full_tiles=scope == "local")
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
-    used = used_names(program)
-    local = Buffer(fresh_name(f"{name}.local", used), box.extents, buffer.dtype, scope)
+    own_name = fresh_name(f"{name}.local", used_names(program))
+    local = Buffer(own_name, box.extents, buffer.dtype, scope)
+    used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
     body: list[Stmt] = [rebase(loop.body, buffer, local, Layout(box.lows))]
     whole = is_covered(loop.body, buffer, box, given)
@@ -188,11 +190,12 @@ def cache_read(
             f"{step}: a panel has at least 1 element of the last dimension; got panel={panel} for "
             f"'{name}', which has {len(order)} dimensions"
         )
-    used = used_names(program)
     shape = tuple(box.extents[d] for d in order)
     if panel is not None:
         shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
-    local = Buffer(fresh_name(f"{name}.local", used), shape, buffer.dtype, scope)
+    own_name = fresh_name(f"{name}.local", used_names(program))
+    local = Buffer(own_name, shape, buffer.dtype, scope)
+    used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
     layout = Layout(box.lows, order, panel)
     copy = _copy(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)

@@ -13,11 +13,11 @@ from tensorc.ir.stmt import For
 from tensorc.ir.walk import substitute
 from tensorc.schedule.tree import (
     fresh_name,
+    loop_names,
     loops_on,
     parts,
     path_to,
     replace_stmt,
-    used_names,
     with_body,
     with_parts,
 )
@@ -44,7 +44,7 @@ def told_apart(program: Program, around: Var) -> tuple[Program, dict[Var, Var]]:
         if not (isinstance(new, For) and new.var.name in names):
             return new
         if not used:
-            used.update(used_names(program))
+            used.update(loop_names(program, around))
         var = Var(fresh_name(new.var.name, used), new.var.dtype, loc=new.var.loc)
         renamed[new.var] = var
         return replace(new, var=var, body=substitute(new.body, {new.var: var}))

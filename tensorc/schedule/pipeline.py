@@ -20,12 +20,12 @@ from tensorc.schedule.tree import (
     find_loop,
     fresh_name,
     in_range,
+    loop_names,
     parts,
     path_to,
     prune,
     replace_stmt,
     sites,
-    used_names,
     with_body,
 )
 
@@ -168,7 +168,7 @@ def _staged(program: Program, step: str, buffer: Buffer, loop: For, stages: int)
         guard = Compare(CompareOp.LT, at, stop)
         return moved if prove(guard, known).holds else If(guard, moved, loc=loop.loc)
 
-    used = used_names(program)
+    used = loop_names(program, loop)
     ahead = Var(fresh_name(f"{loop.var.name}.ahead", used), loc=loop.var.loc)
     prologue = For(ahead, Const(0), distance, Block(()), loc=loop.loc)
     known = [*around(program, loop), *in_range(prologue)]

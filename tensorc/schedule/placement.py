@@ -33,14 +33,12 @@ from tensorc.schedule.tree import (
     around,
     blocks_in,
     find_allocation,
-    fresh_name,
     in_range,
     map_nests,
     parts,
     path_to,
     replace_stmt,
     sites,
-    used_names,
     with_body,
     with_parts,
 )
@@ -162,10 +160,7 @@ def compute_at(program: Program, name: str, loop: For) -> Program:
     scope = "local" if own else "global"
     local = replace(producer.buffer, shape=box.extents, scope=scope, swizzle=None)
     given = [*around(program, loop), *in_range(loop)]
-    used = used_names(program)
-    moved = [
-        _shrunk(step, nest, producer.buffer, local, box, given, used) for nest in producer.nests
-    ]
+    moved = [_shrunk(step, nest, producer.buffer, local, box, given) for nest in producer.nests]
     uses = rebase(loop.body, producer.buffer, local, Layout(box.lows))
     inside = Allocate(local, block([*moved, uses]), loc=producer.allocation.loc)
     rest = _remove(program.body, producer)
@@ -359,13 +354,12 @@ def _shrunk(
     local: Buffer,
     box: Box,
     given: list[Expr],
-    used: set[str],
 ) -> Stmt:
     """A producer's nest over `box` in place of the whole buffer."""
     axes: dict[Var, int] = {}
     for site in sites(nest):
         axes.update(_axes(step, site, buffer))
-    fresh = {v: Var(fresh_name(v.name, used - {v.name}), v.dtype, loc=v.loc) for v in axes}
+    fresh = {v: Var(v.name, v.dtype, loc=v.loc) for v in axes}
     values: Mapping[Var, Expr] = {
         v: fresh[v] if is_const(box.lows[d], 0) else box.lows[d] + fresh[v] for v, d in axes.items()
     }

@@ -32,6 +32,7 @@ from tensorc.schedule.tree import (
     blocks_in,
     fresh_name,
     in_range,
+    loop_names,
     path_to,
     prune,
     replace_stmt,
@@ -89,12 +90,13 @@ def rfactor(program: Program, loop: For, strict: bool = False, *, last: bool = F
     _reads_no_result(step, inner, leaf)
     spatial = [s for s in inner if isinstance(s, For) and _is_spatial(s, leaf)]
     _fixed_ranges(step, inner, (loop, *spatial))
-    used = used_names(program)
+    used = loop_names(program, loop)
+    taken = used_names(program)
     dims = (*spatial, loop) if last else (loop, *spatial)
     shape = tuple(d.extent for d in dims)
     sizes = [const_int(e) for e in shape]
     own = next(blocks_in(top), None) is None
-    partials = tuple(_partial(b, shape, sizes, used, own=own) for b in leaf.buffers)
+    partials = tuple(_partial(b, shape, sizes, taken, own=own) for b in leaf.buffers)
     places = tuple(_from_zero(d, d.var) for d in dims)
     body = replace_stmt(top, leaf, replace(leaf, buffers=partials, indices=places))
     fold, guards, folding = _fold(inner, leaf, partials, dims, used)
@@ -312,7 +314,7 @@ def decompose_reduction(program: Program, name: str, loop: For, strict: bool = F
             f"{step}: '{name}' is not initialised inside loop {loop.var.name}\n"
             f"  {show(updates[0]).strip()}"
         )
-    used = used_names(program)
+    used = loop_names(program, loop)
     nests: list[Stmt] = []
     renamed: list[Mapping[Var, Var]] = []
     rest: Stmt = loop

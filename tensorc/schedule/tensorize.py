@@ -36,7 +36,14 @@ from tensorc.ir.walk import (
     walk_stmts,
 )
 from tensorc.schedule.legality import STRICT
-from tensorc.schedule.tree import around, fresh_name, replace_stmt, used_names, with_body
+from tensorc.schedule.tree import (
+    around,
+    fresh_name,
+    loop_names,
+    replace_stmt,
+    used_names,
+    with_body,
+)
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer
@@ -109,7 +116,7 @@ def tensorize(
         )
     _no_alias(step, intrinsic, found)
     _inside(program, step, intrinsic, loop, found)
-    body = _implementation(program, intrinsic, found)
+    body = _implementation(program, loop, intrinsic, found)
     if isinstance(body, For):
         body = replace(body, annotations=(*body.annotations, ("intrinsic", intrinsic.name)))
     return with_body(program, replace_stmt(program.body, loop, body))
@@ -333,8 +340,8 @@ def _inside(program: Program, step: str, intrinsic: Intrinsic, loop: For, found:
                 )
 
 
-def _implementation(program: Program, intrinsic: Intrinsic, found: _Match) -> Stmt:
-    """The intrinsic's own nest, on the operands."""
+def _implementation(program: Program, loop: For, intrinsic: Intrinsic, found: _Match) -> Stmt:
+    """The intrinsic's own nest for `loop`, on the operands."""
     source = intrinsic.implementation
     formal = {p.buffer.name: p.buffer for p in intrinsic.meaning.params}
     operands = {p.buffer: found.operands[formal[p.buffer.name]] for p in source.params}
@@ -358,11 +365,11 @@ def _implementation(program: Program, intrinsic: Intrinsic, found: _Match) -> St
             case _:
                 return None
 
-    used = used_names(program)
+    used, taken = loop_names(program, loop), used_names(program)
     stmts = list(walk_stmts(source.body))
     fresh = {s.var: Var(fresh_name(s.var.name, used)) for s in stmts if isinstance(s, For)}
     own_buffers = {
-        s.buffer: replace(s.buffer, name=fresh_name(s.buffer.name, used))
+        s.buffer: replace(s.buffer, name=fresh_name(s.buffer.name, taken))
         for s in stmts
         if isinstance(s, Allocate)
     }

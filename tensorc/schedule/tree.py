@@ -19,7 +19,7 @@ from tensorc.ir.expr import (
     UnaryOp,
     Var,
 )
-from tensorc.ir.facts import Thing, facts, holds
+from tensorc.ir.facts import Thing, facts, holds, nests
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -341,6 +341,23 @@ def find_allocation(root: Stmt, name: str) -> Allocate | None:
     return next((x for x in found if x is not None), None)
 
 
+def loop_names(program: Program, thing: Thing) -> set[str]:
+    """The names that a new loop must not have beside `thing`.
+
+    Those in the nest that it stands in, and in others that compute the same: a loop is known by a
+    stage and its name.
+    """
+    path = path_to(program.body, thing)
+    assert path is not None, "a step makes loops where something stands"
+    own = facts(next(s for s in path if not isinstance(s, Block | Allocate)))
+    names = {d.name for d in program.dims} | own.names
+    for nest in nests(program.body):
+        other = facts(nest)
+        if not own.stages.isdisjoint(other.stages):
+            names |= other.names
+    return names
+
+
 def used_names(program: Program) -> set[str]:
     """Every loop's and buffer's name."""
     names = {p.buffer.name for p in program.params} | {d.name for d in program.dims}
@@ -382,8 +399,11 @@ def equal(a: Expr, b: Expr) -> bool:
     return len(x) == len(y) and all(v is w for v, w in zip(x, y, strict=True)) and same(a, b)
 
 
-def copied(stmt: Stmt, suffix: str, used: set[str]) -> Stmt:
-    """`stmt` once more: loops and buffers of its own, with names that end in `suffix`."""
+def copied(stmt: Stmt, suffix: str, used: set[str], taken: set[str]) -> Stmt:
+    """`stmt` once more: loops and buffers of its own, with names that end in `suffix`.
+
+    Loops have none of the names `used`, buffers none of `taken`.
+    """
     vars_: dict[Var, Expr] = {}
     buffers: dict[Buffer, Buffer] = {}
 
@@ -394,7 +414,7 @@ def copied(stmt: Stmt, suffix: str, used: set[str]) -> Stmt:
                 vars_[var] = new
                 return replace(node, var=new, body=visit(node.body))
             case Allocate(buffer, body):
-                name = fresh_name(f"{buffer.name}.{suffix}", used)
+                name = fresh_name(f"{buffer.name}.{suffix}", taken)
                 buffers[buffer] = replace(buffer, name=name)
                 return replace(node, body=visit(body))
             case If(_, body, orelse):

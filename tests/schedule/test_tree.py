@@ -6,7 +6,8 @@ from tensorc.ir.expr import Var
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.parser import parse
 from tensorc.ir.stmt import Allocate, Block, For, Program
-from tensorc.schedule.tree import path_to, replace_stmt, used_names
+from tensorc.schedule.schedule import Schedule
+from tensorc.schedule.tree import loop_names, path_to, replace_stmt, used_names
 
 CHAIN = """
 program chain(A: in float32[n], B: out float32[n], C: out float32[]) dims(n >= 0):
@@ -87,3 +88,22 @@ def test_statements_meet_where_one_writes_what_the_other_touches() -> None:
     # A check ends the call where it stands, so what is written before or after it matters.
     assert check.meets(single)
     assert single.meets(check)
+
+
+def test_a_name_is_taken_for_loops_of_the_same_nest_or_the_same_stage_alone() -> None:
+    program = parse("""
+program two(A: in float32[8], B: out float32[8], C: out float32[8]):
+  for i in range(8):
+    B[i] = A[i] * 2.0
+  for j in range(8):
+    B[j] += A[j]
+  for k in range(8):
+    C[k] = A[k] + 1.0
+""")
+    assert loop_names(program, loop(program, "i").var) == {"i", "j"}
+    assert loop_names(program, loop(program, "k").var) == {"k"}
+    s = Schedule(program)
+    for stage, name in (("B", "i"), ("B", "j"), ("C", "k")):
+        s.split(s.loop(stage, name), 4, names=("o", "n"))
+    assert [x.name for x in s.loops("C")] == ["o", "n"]
+    assert [x.name for x in s.loops("B")] == ["o_1", "n_1"]
