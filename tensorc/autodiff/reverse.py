@@ -20,7 +20,7 @@ from tensorc.autodiff.sweep import Term, is_differentiable, pull
 from tensorc.autodiff.view import View, tensor_of
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Const, Expr, Load, Reduce
+from tensorc.ir.expr import Binary, BinaryOp, Const, Expr, Load, Reduce
 from tensorc.ir.walk import substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.scan import Scan
@@ -227,7 +227,17 @@ def _names(tensor: Tensor, load: Load) -> list[str]:
 
 
 def _is_free(body: Expr) -> bool:
-    """Whether a cotangent is as cheap to repeat as to load: a number, or a load of another."""
+    """Whether a cotangent is as cheap to repeat as to load: a number, or a load of another.
+
+    Not where it changes shape, as at [i // 8, i % 8]: sums step through rows of its own faster.
+    """
     if isinstance(body, Load):
-        return not any(reads(i) for i in body.indices)
+        return not any(reads(i) or _parts(i) for i in body.indices)
     return not any(isinstance(n, Load | Reduce) for n in walk(body))
+
+
+def _parts(index: Expr) -> bool:
+    """Whether an index is a part of another, in a mixed radix."""
+    return any(
+        isinstance(n, Binary) and n.op in (BinaryOp.FLOORDIV, BinaryOp.MOD) for n in walk(index)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import int64
@@ -73,6 +74,35 @@ def _add(a: Linear | None, b: Linear | None) -> Linear | None:
     for v, c in b.coeffs.items():
         total[v] = total.get(v, 0) + c
     return Linear({v: c for v, c in total.items() if c}, a.const + b.const)
+
+
+def split_digits(
+    form: Linear, by: int, limits: Mapping[Var, tuple[int, int]]
+) -> tuple[int, Linear, Linear]:
+    """The greatest `step` that divides `by`, with `high` and `low`: `form` is `step*high + low`.
+
+    `low` lies in 0 .. step - 1, as `limits`, of variables, tell. So `form // by` is
+    `high // (by / step)`, and `form % by` is `step * (high % (by / step)) + low`.
+    """
+    terms = sorted(form.coeffs.items(), key=lambda t: abs(t[1]))
+    least = most = 0
+    found = 1, form, Linear({}, 0)
+    for count in range(len(terms) + 1):
+        if count:
+            var, c = terms[count - 1]
+            if var not in limits:
+                break
+            ends = [c * x for x in limits[var]]
+            least, most = least + min(ends), most + max(ends)
+        step = gcd(by, *(c for _, c in terms[count:]))
+        quotient = (form.const + least) // step
+        rest = form.const - quotient * step
+        if most + rest < step:
+            near = {v for v, _ in terms[:count]}
+            high = {v: c // step for v, c in form.coeffs.items() if v not in near}
+            low = {v: c for v, c in form.coeffs.items() if v in near}
+            found = step, Linear(high, quotient), Linear(low, rest)
+    return found
 
 
 def to_expr(form: Linear) -> Expr:

@@ -13,6 +13,7 @@ from tensorc.lower.host import refuse_grids
 from tensorc.lower.math import expand_math
 from tensorc.lower.partition import partition
 from tensorc.lower.promote import promote_accumulators
+from tensorc.lower.radix import split_radix
 from tensorc.lower.threads import spread_threads
 from tensorc.target import Target
 
@@ -27,6 +28,11 @@ def simplify_program(program: Program, _: Target) -> Program:
 def partition_tails(program: Program, _: Target) -> Program:
     """`partition`, the same for every target."""
     return partition(program)
+
+
+def tell_digits(program: Program, _: Target) -> Program:
+    """`split_radix`, the same for every target."""
+    return split_radix(program)
 
 
 def promote(program: Program, _: Target) -> Program:
@@ -46,8 +52,8 @@ def cooperate(program: Program, _: Target) -> Program:
 
 # The compiler's table of contents, by the kind of target.
 PASSES: dict[str, tuple[Pass, ...]] = {
-    "cpu": (refuse_grids, simplify_program, partition_tails, promote, expand_math),
-    "cuda": (simplify_program, spread, cooperate, promote, expand_math),
+    "cpu": (refuse_grids, simplify_program, tell_digits, partition_tails, promote, expand_math),
+    "cuda": (simplify_program, tell_digits, spread, cooperate, promote, expand_math),
 }
 PASSES["cuda-emu"] = PASSES["cuda"]
 

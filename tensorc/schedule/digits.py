@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from tensorc.ir.affine import Linear, exact_linear, to_expr
+from tensorc.ir.affine import Linear, exact_linear, split_digits, to_expr
 from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Const, Expr, Var, const_int
 from tensorc.ir.walk import loads, substitute
 from tensorc.schedule.tree import equal
@@ -137,15 +137,11 @@ def divided(index: Expr, factor: int, loops: Mapping[Var, For]) -> tuple[Expr, E
     """
     form = exact_linear(index)
     if form is not None:
-        high = {v: c // factor for v, c in form.coeffs.items() if c % factor == 0}
-        low = {v: c for v, c in form.coeffs.items() if c % factor}
-        span = (
-            _span([(c, v) for v, c in low.items()], loops) if low.keys() <= loops.keys() else None
-        )
-        const = form.const % factor
-        if span is not None and span[0] + const >= 0 and span[1] + const < factor:
-            quotient = Linear(high, form.const // factor)
-            return to_expr(quotient), to_expr(Linear(low, const))
+        ranges = {v: _span([(1, v)], loops) for v in form.coeffs if v in loops}
+        limits = {v: x for v, x in ranges.items() if x is not None}
+        step, high, low = split_digits(form, factor, limits)
+        if step == factor:
+            return to_expr(high), to_expr(low)
     by = Const(factor)
     return Binary(BinaryOp.FLOORDIV, index, by), Binary(BinaryOp.MOD, index, by)
 

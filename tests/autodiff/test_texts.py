@@ -25,6 +25,18 @@ def test_matmul_gives_two_matmuls() -> None:
     )
 
 
+def test_a_change_of_shape_is_undone_before_sums_read_it() -> None:
+    a, b, k = placeholder((4, 3), name="A"), placeholder((3, 12), name="B"), reduce_axis(3, "k")
+    c = compute((4, 12), lambda i, j: te.sum(a[i, k] * b[k, j], k), name="C")
+    parts = compute((2, 4, 6), lambda p, i, q: c[i, p * 6 + q], name="P")
+    made = lines(grad(parts, [a, b], cotangent(parts)))
+    assert made[-3:] == [
+        "d.C[i, j] = dP[j // 6, i, j % 6]",
+        "d.A[i, k] = sum(d.C[i, j] * B[k, j], axis=j)",
+        "d.B[k, j] = sum(A[i, k] * d.C[i, j], axis=i)",
+    ]
+
+
 def test_a_transpose_is_transposed_back() -> None:
     a = placeholder((4, 3), name="A")
     t = compute((3, 4), lambda i, j: a[j, i], name="T")

@@ -20,7 +20,7 @@ from tensorc.ir.stmt import ForKind
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cost import Tile, best_tile
 from tensorc.schedule.schedule import Schedule
-from tensorc.schedule.tree import sites, stage_sites
+from tensorc.schedule.tree import Site, sites, stage_sites
 from tensorc.target import Target
 from tensorc.te.build import build
 
@@ -105,6 +105,28 @@ def test_a_value_is_inlined_where_that_saves_work(value: str, use: str, inlined:
     assert ("B" not in s.stages) == inlined
 
 
+REGROUPED = """program p(A: in float32[4, 64, 16], W: in float32[64, 32], C: out float32[64, 32]):
+  alloc B: float32[64, 64]
+    for b in range(64):
+      for i in range(64):
+        B[b, i] = {value}
+    for i in range(64):
+      for j in range(32):
+        C[i, j] = 0.0
+        for k in range(64):
+          C[i, j] += B[i, k] * W[k, j]
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "inlined"),
+    [("A[i // 16, b, i % 16]", False), ("A[b // 16, i, b % 16]", False), ("A[0, i, 3]", True)],
+)
+def test_a_product_reads_what_changes_shape_from_rows_of_its_own(value: str, inlined: bool) -> None:
+    s = auto_schedule(parse(REGROUPED.format(value=value)), AVX2)
+    assert ("B" not in s.stages) == inlined
+
+
 def top_nests(s: Schedule) -> list[str]:
     """What each outermost nest computes last."""
     return [facts(nest).written[-1].name for nest in nests(s.program.body)]
@@ -174,6 +196,33 @@ def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:
     update = stage_sites(s.program, "sum.rf")[-1]
     assert update.loops[-1].kind is ForKind.VECTORIZED
     assert const_int(update.loops[-1].extent) == 8
+
+
+@pytest.mark.parametrize("batch", [3, 4, 8, 32])
+def test_a_batch_of_any_size_stays_a_loop_around_rows(batch: int) -> None:
+    x = tc.placeholder((2, batch, 16, 64), name="x")
+    s = auto_schedule(build([tc.ops.softmax(x)]), AVX2)
+    (nest,) = nests(s.program.body)
+    for site in sites(nest):
+        _, of_batch, _, *within = site.loops
+        assert of_batch.kind is ForKind.SERIAL
+        assert any(x.kind is ForKind.VECTORIZED for x in within) or len(facts(site.leaf).read) < 2
+    lanes = {facts(z.leaf).written[0].name for z in sites(nest) if is_in_lanes(z)}
+    assert {"exp", "softmax", "max.rf", "sum.rf"} <= lanes
+
+
+def is_in_lanes(site: Site) -> bool:
+    return any(x.kind is ForKind.VECTORIZED for x in site.loops)
+
+
+def test_products_that_read_one_large_array_keep_their_tiles() -> None:
+    p, v, w = (
+        tc.placeholder((8, 128, n), name=name) for n, name in ((128, "p"), (64, "v"), (64, "w"))
+    )
+    one = tc.ops.matmul(p, v)
+    other = tc.ops.matmul(tc.ops.swapaxes(p, 1, 2), w)
+    s = auto_schedule(build([one, other]), AVX2)
+    assert len(top_nests(s)) == 2
 
 
 @pytest.mark.parametrize(("shape", "rows"), [((512, 256), 4), ((512, 260), 1), ((510, 256), 1)])

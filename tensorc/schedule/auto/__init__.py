@@ -61,13 +61,13 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     inline_all(s)
     block_updates(s, target)
     blocks = block_chains(s)
-    for stage in s.stages:
-        if product_of(s, stage) is not None:
-            attempt(s, partial(tile_product, s, stage, target))
+    tiled = [x for x in s.stages if product_of(s, x) is not None]
+    for stage in tiled:
+        attempt(s, partial(tile_product, s, stage, target))
     join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)
     for stage in s.stages:
         attempt(s, partial(_in_lanes, s, stage, target))
-    join_sums(s)
+    join_sums(s, tiled)
     run_on_threads(s)
     return s
 

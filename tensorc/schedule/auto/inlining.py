@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import Var
 from tensorc.ir.facts import facts, leaf_loads
-from tensorc.ir.stmt import Allocate, Store
-from tensorc.ir.walk import walk, walk_stmts, written_buffers
+from tensorc.ir.simplify import simplify
+from tensorc.ir.stmt import Accumulate, Allocate, Store
+from tensorc.ir.walk import substitute, walk, walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import (
     MAX_INLINE,
     MEMORY_WORK,
     cost_of,
+    depends,
     elements_of,
     iterations,
 )
@@ -48,6 +51,8 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
         return False
     if any(x is writers[0] for x, _ in uses):
         return False  # A recurrence.
+    if any(_loses_rows(writers[0].leaf, site, use) for site, use in uses):
+        return False
     cost = cost_of(writers[0].leaf.value)
     if cost == 0:
         return True
@@ -56,6 +61,21 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
     if cost * max(_overlap(site, buffer) for site, _ in uses) > cost + MEMORY_WORK:
         return False
     return len(uses) == 1 or cost * (len(uses) - 1) <= 2 * len(uses)
+
+
+def _loses_rows(made: Store, site: Site, use: Load) -> bool:
+    """Whether a sum that reads elements again and again would read them in no regular steps.
+
+    As where `made` is a change of shape: what was at [i, k] comes from [i, k // 8, k % 8].
+    """
+    if not isinstance(site.leaf, Accumulate) or _repeats(site, use) == 1:
+        return False
+    steps = (x.var for x in site.loops if depends(use.indices, x.var))
+    known = [x for x in steps if all(coefficient(i, x) is not None for i in use.indices)]
+    places = [x for x in made.indices if isinstance(x, Var)]
+    values = dict(zip(places, use.indices, strict=True)) if len(places) == len(made.indices) else {}
+    reads = [simplify(substitute(i, values)) for read in leaf_loads(made) for i in read.indices]
+    return any(coefficient(i, x) is None for i in reads for x in known)
 
 
 def _overlap(site: Site, buffer: Buffer) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, leaf_loads
-from tensorc.ir.stmt import Accumulate
+from tensorc.ir.stmt import Accumulate, Check
 from tensorc.schedule.auto.cost import (
     depends,
     extent_of,
@@ -109,12 +109,14 @@ def _registers(site: Site, loop: For, lanes: int) -> int:
 
 
 def _loops_of(s: Schedule, stage: str, extent: int, *, folds: bool = False) -> list[Loop]:
-    """The loops around a stage's statements of the given extent that index it, or that fold."""
+    """The loops of the given extent that choose a stage's element, or, of a fold, what it adds."""
     found: dict[object, Loop] = {}
     for site in stage_sites(s.program, stage):
+        assert not isinstance(site.leaf, Check), "a stage is written by stores"
+        uses = [use.indices for use in leaf_loads(site.leaf)] if folds else [site.leaf.indices]
         for loop in site.loops:
             own = const_int(loop.extent) == extent
-            if own and (folds or depends(site.leaf.indices, loop.var)):  # type: ignore[union-attr]
+            if own and any(depends(indices, loop.var) for indices in uses):
                 found[loop.var] = Loop(s, stage, loop.var)
     return list(found.values())
 

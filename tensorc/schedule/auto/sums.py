@@ -25,29 +25,34 @@ from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tensorc.ir.expr import Buffer, Var
     from tensorc.ir.stmt import Stmt
     from tensorc.schedule.schedule import Schedule
 
 
-def join_sums(s: Schedule) -> None:
+def join_sums(s: Schedule, tiled: Collection[str]) -> None:
     """Run each reduction in the loops of one before that reads the same large array.
 
-    Inside of loops over rows too, whose nests were joined before.
+    Inside of loops over rows too, whose nests were joined before. Stages that are `tiled` fill the
+    registers, each for itself.
     """
-    _join(s, list(nests(s.program.body)))
+    _join(s, list(nests(s.program.body)), tiled)
     for nest in list(nests(s.program.body)):
         if isinstance(nest, For) and nest.kind is ForKind.SERIAL:
-            _join(s, list(nests(nest.body)))
+            _join(s, list(nests(nest.body)), tiled)
 
 
-def _join(s: Schedule, together: Sequence[Stmt]) -> None:
+def _join(s: Schedule, together: Sequence[Stmt], tiled: Collection[str]) -> None:
     heads: list[Var] = []
     readers: dict[Buffer, list[int]] = {}  # By large array, which of `heads` read it.
     for nest in together:
-        if not isinstance(nest, For) or not _is_sum(nest):
+        if (
+            not isinstance(nest, For)
+            or not _is_sum(nest)
+            or not facts(nest).stages.isdisjoint(tiled)
+        ):
             continue
         large = [b for b in facts(nest).read if bytes_of(b) >= SHARED_BYTES]
         near = sorted({place for b in large for place in readers.get(b, ())})
