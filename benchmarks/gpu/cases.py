@@ -221,6 +221,18 @@ CASES: Sequence[Case] = (
         "bfloat16",
     ),
     Case(
+        "matmul bfloat16, sm_90a",
+        _square,
+        (4096, 8192),
+        256,
+        tc.ops.matmul,
+        partial(_product, result_roundoff=2.0**-8),
+        partial(_products, precision="tf32"),
+        _cube,
+        "bfloat16",
+        hopper.ARCH,
+    ),
+    Case(
         "matmul bfloat16, warp groups",
         _square,
         (4096, 8192),

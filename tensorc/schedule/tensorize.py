@@ -26,6 +26,7 @@ from tensorc.ir.expr import (
 )
 from tensorc.ir.printer import show
 from tensorc.ir.sets import prove
+from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, Allocate, Block, For, ForKind, Program, Role, Stmt, Store
 from tensorc.ir.walk import (
     children,
@@ -57,15 +58,25 @@ COMMUTATIVE = (
 
 
 @dataclass(frozen=True, slots=True)
+class _Dim:
+    """A dimension of a buffer; or two, where it is cut in panels: `x // panel` and `x % panel`."""
+
+    at: int
+    inside: int | None = None
+    panel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class _Operand:
     """Where a formal operand lies: an index of `buffer` is `offsets` plus the formal one.
 
-    `dims[f]` is the dimension of `buffer` that the formal dimension f runs along.
+    `dims[f]` is the dimension of `buffer` that the formal dimension f runs along. `offsets` are by
+    the first of a dimension's numbers.
     """
 
     buffer: Buffer
-    dims: tuple[int, ...]
-    offsets: tuple[Linear, ...]
+    dims: tuple[_Dim, ...]
+    offsets: dict[int, Linear]
 
 
 @dataclass(slots=True)
@@ -253,33 +264,62 @@ def _access(
         for var, c in form.coeffs.items():
             place = _plus(place, found.vars[var], c)
         wanted.append(place)
-    forms = [linear(i) for i in actual]
-    offsets: list[Linear] = []
-    free: list[int] = []
-    for d, form in enumerate(forms):
-        if form is None:
-            return False
-        offsets.append(form)
-        free.append(d)
-    dims: list[int] = []
+    forms = _dims(actual)
+    if forms is None:
+        return False
+    offsets = {d.at: form for d, form in forms}
+    free = [d for d, _ in forms]
+    dims: list[_Dim] = []
     for place in wanted:
         inner = _inner(place, found)
-        fitting = [d for d in free if _equal(_inner(offsets[d], found), inner)]
+        fitting = [d for d in free if _equal(_inner(offsets[d.at], found), inner)]
         if not fitting:
             return False
         d = fitting[0]
         free.remove(d)
         dims.append(d)
-        offsets[d] = _minus(offsets[d], place)
-    if any(_inner(o, found).coeffs for o in offsets):
+        offsets[d.at] = _minus(offsets[d.at], place)
+    if any(_inner(o, found).coeffs for o in offsets.values()):
         return False
-    operand = _Operand(buffer, tuple(dims), tuple(offsets))
+    operand = _Operand(buffer, tuple(dims), offsets)
     known = found.operands.setdefault(formal, operand)
     return (
         known.buffer is buffer
         and known.dims == operand.dims
-        and all(_equal(x, y) for x, y in zip(known.offsets, operand.offsets, strict=True))
+        and all(_equal(known.offsets[d], offsets[d]) for d in offsets)
     )
+
+
+def _dims(indices: tuple[Expr, ...]) -> list[tuple[_Dim, Linear]] | None:
+    """The dimensions that indices go along, panels as one; None where one is not affine."""
+    found: list[tuple[_Dim, Linear]] = []
+    cut: dict[int, int] = {}
+    for d, index in enumerate(indices):
+        for e, other in enumerate(indices):
+            if _is_panel(index, other):
+                cut[d] = e
+    for d, index in enumerate(indices):
+        if d in cut.values():
+            continue
+        dim, whole = _Dim(d), index
+        if d in cut:
+            assert isinstance(index, Binary), "the number of a panel is a quotient"
+            dim, whole = _Dim(d, cut[d], const_int(index.rhs) or 1), index.lhs
+        form = linear(whole)
+        if form is None:
+            return None
+        found.append((dim, form))
+    return found
+
+
+def _is_panel(number: Expr, inside: Expr) -> bool:
+    """Whether two indices are `x // size` and `x % size`."""
+    match number, inside:
+        case Binary(BinaryOp.FLOORDIV, x, Const(a, _)), Binary(BinaryOp.MOD, y, Const(b, _)):
+            one, other = linear(x), linear(y)
+            return a == b and one is not None and other is not None and _equal(one, other)
+        case _:
+            return False
 
 
 def _inner(form: Linear, found: _Match) -> Linear:
@@ -328,7 +368,9 @@ def _inside(program: Program, step: str, intrinsic: Intrinsic, loop: For, found:
         if operand is None:
             raise ScheduleError(f"{step}: the meaning of {intrinsic.name} never uses {formal.name}")
         for f, d in enumerate(operand.dims):
-            low, size = to_expr(operand.offsets[d]), operand.buffer.shape[d]
+            low, size = to_expr(operand.offsets[d.at]), operand.buffer.shape[d.at]
+            if d.inside is not None:
+                size = simplify(Binary(BinaryOp.MUL, size, Const(d.panel)))
             claims = (
                 Compare(CompareOp.LE, Const(0), low),
                 Compare(CompareOp.LE, Binary(BinaryOp.ADD, low, formal.shape[f]), size),
@@ -348,8 +390,14 @@ def _implementation(program: Program, loop: For, intrinsic: Intrinsic, found: _M
 
     def indices(buffer: Buffer, own: tuple[Expr, ...]) -> tuple[Expr, ...]:
         operand = operands[buffer]
-        places = dict(zip(operand.dims, own, strict=True))
-        return tuple(_at(offset, places.get(d)) for d, offset in enumerate(operand.offsets))
+        found = {d: to_expr(offset) for d, offset in operand.offsets.items()}
+        for d, place, size in zip(operand.dims, own, buffer.shape, strict=True):
+            offset = operand.offsets[d.at]
+            if d.inside is None:
+                found[d.at] = _at(offset, place)
+            else:
+                found[d.at], found[d.inside] = _cut(offset, place, d.panel, const_int(size) or 0)
+        return tuple(found[d] for d in range(operand.buffer.ndim))
 
     def rule(node: Node) -> Node | None:
         match node:
@@ -377,10 +425,20 @@ def _implementation(program: Program, loop: For, intrinsic: Intrinsic, found: _M
     return replace_buffers(body, own_buffers)
 
 
-def _at(offset: Linear, place: Expr | None) -> Expr:
+def _cut(offset: Linear, place: Expr, panel: int, size: int) -> tuple[Expr, Expr]:
+    """The panel of `offset + place`, and where in it, of `0 <= place < size`."""
+    by = Const(panel)
+    if offset.const % panel or any(c % panel for c in offset.coeffs.values()):
+        whole = _at(offset, place)
+        return Binary(BinaryOp.FLOORDIV, whole, by), Binary(BinaryOp.MOD, whole, by)
+    first = Linear({v: c // panel for v, c in offset.coeffs.items()}, offset.const // panel)
+    if size <= panel:
+        return to_expr(first), place
+    return _at(first, Binary(BinaryOp.FLOORDIV, place, by)), Binary(BinaryOp.MOD, place, by)
+
+
+def _at(offset: Linear, place: Expr) -> Expr:
     """The index `offset + place`, in its shortest form where it is affine."""
-    if place is None:
-        return to_expr(offset)
     form = linear(place)
     if form is not None:
         return to_expr(_plus(offset, form))

@@ -138,12 +138,61 @@ def test_warp_groups_multiply_boxes_that_the_copy_engine_fetches(name: str) -> N
     assert report.ok, str(report)
 
 
-def test_machine_code_of_a_large_layer_for_warp_groups() -> None:
+LAYOUTS: dict[str, tuple[str, dict[str, int], str]] = {
+    "A B": ("ik,kj->ij", {"i": 200, "j": 136, "k": 144}, "<64, 0, 1>"),
+    "A^T B": ("ki,kj->ij", {"i": 128, "j": 264, "k": 72}, "<64, 1, 1>"),
+    "A^T B^T": ("ki,jk->ij", {"i": 136, "j": 256, "k": 64}, "<64, 1, 0>"),
+    "a batch": ("bik,bkj->bij", {"b": 2, "i": 128, "j": 136, "k": 128}, "<64, 0, 1>"),
+    "a batch in the middle": ("ibk,kbj->bij", {"b": 2, "i": 128, "j": 136, "k": 64}, "<64, 0, 1>"),
+    "two sums": ("iak,akj->ij", {"a": 2, "i": 128, "j": 128, "k": 72}, "<64, 0, 1>"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_warp_groups_multiply_operands_that_lie_either_way_round(name: str) -> None:
+    spec, sizes, flags = LAYOUTS[name]
+    one, other, _ = spec.replace("->", ",").split(",")
+    shapes = [tuple(sizes[c] for c in letters) for letters in (one, other)]
+    a, b = (tc.placeholder(s, "bfloat16", name=n) for s, n in zip(shapes, "AB", strict=True))
+    target = Target("cuda-emu", arch="sm_90a", sms=2)
+    f = tc.compile([ops.einsum(spec, a, b)], inputs=[a, b], target=target)
+    assert isinstance(f, CudaCompiledFunction)
+    assert f"k16_bf16{flags}" in f.source.replace("<32, ", "<64, ")
+    rng = np.random.default_rng(0)
+    wide = [rng.integers(-3, 4, s).astype(np.float64) for s in shapes]
+    given = [x.astype(tc.bfloat16.numpy) for x in wide]
+    want = np.einsum(spec, *wide).astype(np.float32).astype(tc.bfloat16.numpy)
+    np.testing.assert_array_equal(f(*given), want)
+    report = f.check(*given)
+    assert report.ok, str(report)
+
+
+def test_a_weight_is_updated_where_warp_groups_have_its_gradient() -> None:
+    """A^T B, of which a step of SGD is taken at once."""
+    x, g = (tc.placeholder((96, n), "bfloat16", name=m) for n, m in ((136, "x"), (128, "g")))
+    w = tc.placeholder((136, 128), name="w")
+    gradient = ops.matmul(ops.transpose(x), g).astype("float32")
+    target = Target("cuda-emu", arch="sm_90a", sms=2)
+    f = tc.compile([w - 0.5 * gradient], inputs=[x, g, w], target=target)
+    assert isinstance(f, CudaCompiledFunction)
+    assert "wgmma_m64n128k16_bf16<32, 1, 1>" in f.source
+    assert f.source.count("__global__") == 1
+    rng = np.random.default_rng(0)
+    wide = [rng.integers(-3, 4, s).astype(np.float64) for s in ((96, 136), (96, 128), (136, 128))]
+    given = [v.astype(t) for v, t in zip(wide, [tc.bfloat16.numpy] * 2 + [np.float32], strict=True)]
+    gradients = (wide[0].T @ wide[1]).astype(tc.bfloat16.numpy).astype(np.float64)
+    np.testing.assert_array_equal(f(*given), wide[2] - 0.5 * gradients)
+    assert f.check(*given).ok
+
+
+@pytest.mark.parametrize("spec", ["ik,jk->ij", "ki,kj->ij"])
+def test_machine_code_of_a_large_layer_for_warp_groups(spec: str) -> None:
     a, b = (tc.placeholder((4096, 4096), "bfloat16", name=n) for n in "AB")
-    s = auto_schedule(build([ops.matmul(a, ops.transpose(b))]), Target("cuda", arch="sm_90a"))
+    s = auto_schedule(build([ops.einsum(spec, a, b)]), Target("cuda", arch="sm_90a"))
     binary = compile_cuda(emitted(s.program, "sm_90a").source, "sm_90a")
     (taken,) = binary.resources.values()
     assert (taken.spill_stores, taken.spill_loads) == (0, 0)
+    assert "C75" not in binary.log
     (mix,) = instruction_mix(disassemble(binary.cubin)).values()
     assert mix["HGMMA"] == 4, "64 steps of the sum, 16 at a time"
     assert mix["UTMALDG"] >= 2
@@ -153,13 +202,13 @@ def test_machine_code_of_a_large_layer_for_warp_groups() -> None:
 @pytest.mark.parametrize(
     ("shapes", "why"),
     [
-        (((4096, 4096), (4096, 4096), "ik,kj->ij"), "the sum is not along the second's rows"),
+        (((4096, 512), (512, 4096, 8), "ik,kjb->bij"), "neither side of B lies along its rows"),
         (((4096, 4100), (4096, 4100), "ik,jk->ij"), "rows are not on 16 bytes"),
         (((256, 4096), (256, 4096), "ik,jk->ij"), "few tiles for many multiprocessors"),
     ],
 )
 def test_other_products_are_left_to_warps(
-    shapes: tuple[tuple[int, int], tuple[int, int], str], why: str
+    shapes: tuple[tuple[int, ...], tuple[int, ...], str], why: str
 ) -> None:
     *sizes, spec = shapes
     a, b = (tc.placeholder(x, "bfloat16", name=n) for x, n in zip(sizes, "AB", strict=True))

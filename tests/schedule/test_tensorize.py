@@ -67,6 +67,25 @@ def test_tensorize_replaces_a_nest_that_means_the_same() -> None:
     assert show(again.program) == show(s.program)
 
 
+@pytest.mark.parametrize(
+    ("first", "made"),
+    [(6, "B[(j_1 + 6) // 8, k_1, (j_1 + 6) % 8]"), (8, "B[1, k_1, j_1]")],
+)
+def test_an_operand_may_lie_in_panels(first: int, made: str) -> None:
+    plain = parse(
+        f"""program main(A: in float32[2, 2], B: in float32[3, 2, 8], C: inout float32[2, 24]):
+  for i in range(2):
+    for j in range(2):
+      for k in range(2):
+        C[i, j + {first}] += A[i, k] * B[(j + {first}) // 8, k, (j + {first}) % 8]
+"""
+    )
+    s = Schedule(plain)
+    s.tensorize(s["C"].loop("i"), Intrinsic("tile", parse(TILE), parse(TILE)))
+    assert made in show(s.program)
+    assert_same_results(plain, s.program)
+
+
 def test_operands_of_a_commutative_operator_may_stand_the_other_way_round() -> None:
     plain = parse(
         """program main(B: in float32[4, 9], P: in float32[3], C: inout float32[12, 4]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda import arith, vector
@@ -20,7 +20,7 @@ from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If
 from tensorc.ir.walk import free_vars, loads, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tensorc.codegen.cuda.names import Names
     from tensorc.dtypes import DType
@@ -98,6 +98,15 @@ class StmtEmitter(ExprEmitter):
             head = f"for ({ctype} {name} = {start.text}; {name} < {stop.text}; ++{name})"
             with self.out.inside(head):
                 yield
+
+    @contextmanager
+    def looping_all(self, loops: Iterable[For]) -> Iterator[None]:
+        """Serial loops inside of each other, which the C compiler writes out."""
+        with ExitStack() as stack:
+            for loop in loops:
+                self.out.line("#pragma unroll")
+                stack.enter_context(self.looping(loop, unroll=False))
+            yield
 
     def is_unrolled(self, loop: For) -> bool:
         """Whether a loop is written out by the C compiler: as told, or to index registers."""

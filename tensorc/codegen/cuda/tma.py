@@ -10,6 +10,9 @@ of an array in global memory to shared memory:
 One thread issues it, as `cp.async.bulk.tensor`, with a tensor map of the array and the box's first
 element. What lies outside of the array becomes 0, so the box may pad:
 `S[r, c] = where(bi*64 + r < n, A[bi*64 + r, c], 0.0)`. `rings.py` says who waits for it, and how.
+
+Where all loops together make no box, the outer ones, a few steps, repeat a box of the inner ones:
+panels of columns, `S[p, r, c] = A[r, p*64 + c]`, are one box each, and are waited for together.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 CAPABILITY = 90
 ALIGNMENT = 128  # Bytes that a box's place in shared memory is a multiple of.
 _UNIT = 16  # Rows of a box, and of the array, are multiples of so many bytes.
+_REPEATS = 8  # Boxes of one copy.
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +80,16 @@ class BoxCopy:
 
     Attributes:
         phase: where it stands; one thread issues it.
+        repeats: the loops around the box, each step of which copies another one.
         spec: its tensor map.
         target: the shared buffer.
         place: the indices there of the box's first element.
         corner: the indices of that element in the array; some may be outside of it.
-        bytes: of the box.
+        bytes: of all boxes.
     """
 
     phase: Phase
+    repeats: tuple[For, ...]
     spec: MapSpec
     target: Buffer
     place: tuple[Expr, ...]
@@ -116,17 +122,20 @@ def read(phase: Phase, target: Target) -> BoxCopy:
         )
     loops, store = _nest(phase.stmt, ask)
     value, cond = _value(store, ask)
-    box = _box(loops, store, value, ask)
+    repeats, box = _boxes(loops, store, value, ask)
     if cond is not None:
         _need_padding(cond, value, loops, ask)
-    zero: dict[Var, Expr] = {loop.var: Const(0, loop.var.dtype) for loop in loops}
+    own = loops[len(repeats) :]
+    zero: dict[Var, Expr] = {loop.var: Const(0, loop.var.dtype) for loop in own}
     place, corner = (
         tuple(simplify(substitute(i, zero)) for i in at) for at in (store.indices, value.indices)
     )
     size = store.buffer.dtype.bytes
     _need_fit(store.buffer, value.buffer, box, ask)
     spec = MapSpec(value.buffer, box, swizzle_of(store.buffer))
-    return BoxCopy(phase, spec, store.buffer, place, corner, prod(box) * size)
+    count = prod(const_int(loop.extent) or 1 for loop in repeats)
+    total = count * prod(box) * size
+    return BoxCopy(phase, tuple(repeats), spec, store.buffer, place, corner, total)
 
 
 def swizzle_of(buffer: Buffer) -> int:
@@ -199,6 +208,23 @@ def _value(store: Store, ask: _Ask) -> tuple[Load, Expr | None]:
             "from global to shared memory"
         )
     return found, cond
+
+
+def _boxes(
+    loops: list[For], store: Store, load: Load, ask: _Ask
+) -> tuple[list[For], tuple[int, ...]]:
+    """The loops that repeat a box, as few as can be, and the sizes of the box."""
+    refused: CompileError | None = None
+    for outer in range(len(loops)):
+        if prod(const_int(loop.extent) or 1 for loop in loops[:outer]) > _REPEATS:
+            break
+        try:
+            return loops[:outer], _box(loops[outer:], store, load, ask)
+        except CompileError as error:
+            refused = refused or error
+    if refused is None:
+        return [], _box(loops, store, load, ask)
+    raise refused
 
 
 def _box(loops: list[For], store: Store, load: Load, ask: _Ask) -> tuple[int, ...]:
@@ -313,8 +339,8 @@ def need_aligned(e: StmtEmitter, copy: BoxCopy) -> None:
 
 def emit(e: StmtEmitter, copy: BoxCopy, map_name: str, barrier: str) -> None:
     """Write the copy; `barrier` is the address of what counts its bytes."""
-    with e.statement(*copy.place, *copy.corner):
+    e.out.call("mbarrier_expect", barrier, f"{copy.bytes}")
+    with e.looping_all(copy.repeats), e.statement(*copy.place, *copy.corner):
         to = e.element(copy.target, copy.place).text
         at = [e.integer(i, "int").text for i in reversed(copy.corner)]
-        e.out.call("mbarrier_expect", barrier, f"{copy.bytes}")
         e.out.call(f"tma_load_{len(at)}d", f"&{to}", map_name, *at, barrier)

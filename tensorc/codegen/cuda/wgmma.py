@@ -11,7 +11,6 @@ On other architectures the nest is emitted lane by lane, as any other.
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,9 @@ from tensorc.ir.printer import show
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For
 from tensorc.ir.walk import free_vars, substitute
+from tensorc.target import WARP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tensorc.codegen.cuda.handshakes import Handshakes
     from tensorc.codegen.cuda.stmt import StmtEmitter
     from tensorc.target import Target
@@ -138,11 +136,11 @@ def emit(e: StmtEmitter, p: Product, hands: Handshakes, left: int = 0) -> None:
     name = f"wgmma_m64n{p.columns}k{_DEPTH}_{p.kind}"
     flags = f"{pitch}, {int(one.transposed)}, {int(other.transposed)}"
     e.out.line("wgmma_fence();")
-    with e.region(), e.scope(), _nest(e, p.loops):
+    with e.region(), e.scope(), e.looping_all(n.loop for n in p.loops):
         with e.statement(*first, *one.corner, *other.corner):
             d = e.element(p.leaf.buffers[0], first).text
             a, b = (
-                f"descriptor<{o.width}>(&{e.element(o.load.buffer, o.corner).text})"
+                f"descriptor<{o.shape}>(&{e.element(o.load.buffer, o.corner).text})"
                 for o in (one, other)
             )
         e.out.call(f"{name}<{flags}>", f"&{d}", a, b)
@@ -160,21 +158,26 @@ def wait(e: StmtEmitter, p: Product, hands: Handshakes, left: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Operand:
-    """An operand's tile: its first element, its pattern, whether the sum is along its rows."""
+    """An operand's tile.
+
+    Attributes:
+        load: of one of its elements.
+        corner: the indices of its first element.
+        width: bytes of a row, and of its pattern.
+        panel: bytes from one panel of such rows to the next; 0 of a single one.
+        transposed: whether the sum is across its rows.
+    """
 
     load: Load
     corner: tuple[Expr, ...]
     width: int
+    panel: int
     transposed: bool
 
-
-@contextmanager
-def _nest(e: StmtEmitter, loops: tuple[Loop, ...]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for node in loops:
-            e.out.line("#pragma unroll")
-            stack.enter_context(e.looping(node.loop, unroll=False))
-        yield
+    @property
+    def shape(self) -> str:
+        """The arguments of its descriptor's template."""
+        return f"{self.width}, {self.panel}" if self.panel else f"{self.width}"
 
 
 def _zeroed(p: Product, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -232,7 +235,43 @@ def _operand(e: StmtEmitter, p: Product, load: Load) -> _Operand:
     if not is_multiple(lines, _ROWS * row // size) or not is_multiple(corner[-1], unit):
         shown = ", ".join(map(show, corner))
         raise _refuse(p, buffer, f"its tile begins at [{shown}], which need not be a row of 8")
-    return _Operand(load, corner, width, transposed)
+    panel = _panel(e, p, load, row // size) if transposed else 0
+    return _Operand(load, corner, width, panel * size, transposed)
+
+
+def _panel(e: StmtEmitter, p: Product, load: Load, row: int) -> int:
+    """Elements from one panel of `row` rows or columns to the next; 0 where one holds them all."""
+    span = _ROWS * _ROWS if load is p.left else p.columns
+    if span <= row:
+        return 0
+    place = e.places[load.buffer]
+    base = place.offset(_zeroed(p, load.indices))
+
+    def distance(line: int) -> int | None:
+        values = _lane_of(p, load, line)
+        at = place.offset(tuple(simplify(substitute(i, values)) for i in load.indices))
+        return const_int(simplify(Binary(BinaryOp.SUB, at, base)))
+
+    step = distance(row) or 0
+    ends = [x for first in range(0, span, row) for x in (first, min(first + row, span) - 1)]
+    if step % (_ROWS * row) or any(distance(x) != x // row * step + x % row for x in ends):
+        raise _refuse(
+            p, load.buffer, f"its {span} rows or columns are not in panels of {row}, one whole "
+            f"panel after the other; cache_read(..., panel={row}) puts them there"
+        )  # fmt: skip
+    return step
+
+
+def _lane_of(p: Product, load: Load, line: int) -> dict[Var, Expr]:
+    """The values of the tile's variables for a row of the left operand, a column of the right."""
+    half, *eights, pair, _ = (loop.var for loop in p.inner)
+    lane = p.phase.threads["x"].var
+    found = dict.fromkeys(p.own, 0)
+    if load is p.left:
+        found |= {lane: line // 16 * WARP + line % 8 * 4, half: line // 8 % 2}
+    else:
+        found |= {lane: line % 8 // 2, pair: line % 2} | dict.fromkeys(eights, line // 8)
+    return {v: Const(n, v.dtype) for v, n in found.items()}
 
 
 # --- the instruction --------------------------------------------------------------------------

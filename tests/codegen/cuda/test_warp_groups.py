@@ -76,6 +76,42 @@ def test_a_product_in_every_layout_of_its_operands(m_rows: bool, n_rows: bool, n
     assert f"wgmma_m64n{n}k16_bf16{flags}(" in emulated.module.source
 
 
+def in_panels(panel: str = "C // 64", inside: str = "C % 64") -> str:
+    """The product of 64x64 and 64x128, whose columns lie in two panels."""
+    text = product(n=128, n_rows=True)
+    text = text.replace("Bs: bfloat16[64, 128]", "Bs: bfloat16[2, 64, 64]")
+    text = text.replace(
+        """          for r in range(64) {async: "tma"}:
+            for c in range(128):
+              Bs[r, c] = B[k*64 + r, c]
+""",
+        """          for q in range(2) {async: "tma"}:
+            for r in range(64):
+              for c in range(64):
+                Bs[q, r, c] = B[k*64 + r, q*64 + c]
+""",
+    )
+    column = "(j*8 + lane % 4 * 2 + c)"
+    at = f"Bs[{panel}, kk*16 + s, {inside}]".replace("C", column)
+    return text.replace("Bs[kk*16 + s, j*8 + lane % 4 * 2 + c]", at)
+
+
+def test_columns_may_lie_in_panels() -> None:
+    a, b, arrays = operands(64, 128)
+    emulated = Emulated(in_panels(), ARCH)
+    assert_product(emulated, a, b, arrays | {"B": b})
+    assert "descriptor<128, 8192>(&Bs[0][kk * 16][0])" in emulated.module.source
+    assert emulated.module.source.count("mbarrier_expect(&As_full[0], 16384);") == 1
+    assert [m.box for m in emulated.module.plan.maps] == [(64, 64), (64, 64)]
+
+
+def test_columns_in_other_panels_are_refused() -> None:
+    assert refusal(in_panels("C % 2", "C // 2")) == (
+        "wgmma.m64n128k16.bf16: Bs, bfloat16[2, 64, 64] shared: its 128 rows or columns are not in "
+        "panels of 64, one whole panel after the other; cache_read(..., panel=64) puts them there"
+    )
+
+
 @pytest.mark.parametrize("roles", [False, True])
 def test_two_warp_groups_share_a_ring(roles: bool) -> None:
     a, b, arrays = operands(128, 64, 256)

@@ -71,11 +71,13 @@ __device__ __forceinline__ void ring_wait(long long* barriers, int slot, unsigne
   phases ^= 1u << slot;
 }
 
-// What tensor cores read: swizzled rows of `width` bytes.
-template <int width> __device__ __forceinline__ unsigned long long descriptor(const void* tile) {
+// What tensor cores read: swizzled rows of `width` bytes, panels of them.
+template <int width, int panel = 16>
+__device__ __forceinline__ unsigned long long descriptor(const void* tile) {
   const unsigned long long at = ((unsigned)__cvta_generic_to_shared(tile) & 0x3ffff) >> 4;
   const unsigned long long mode = width == 128 ? 1 : width == 64 ? 2 : 3;
-  return at | 1ull << 16 | (unsigned long long)(8 * width >> 4) << 32 | mode << 62;
+  const unsigned long long eight = 8 * width >> 4;
+  return at | (unsigned long long)(panel >> 4) << 16 | eight << 32 | mode << 62;
 }
 
 // Registers are as they should be when the next wgmma begins.

@@ -6,9 +6,9 @@
               for g in groups: wgmma of C.local, A.local, B.local, 64 rows for each of them
       C = what is computed from C.local, element by element
 
-A third warp group does nothing but start copies. Rows of both operands are 64 steps of the sum, 128
-bytes, permuted as the instruction reads them; so it is for operands that have the sum along their
-rows, as both have in A B^T. Others are left to `tensor_cores`.
+A third warp group does nothing but start copies. Rows of an operand are 128 bytes, permuted as the
+instruction reads them: 64 steps of the sum where those lie side by side in memory, as in both of
+A B^T, else a panel of 64 rows or columns. Others are left to `tensor_cores`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.ir.walk import written_buffers
-from tensorc.schedule.auto.cost import depends, is_index
+from tensorc.schedule.auto.cost import depends, extent_of, is_index
 from tensorc.schedule.auto.cuda.tiling import (
     collect,
     cut,
@@ -28,6 +28,7 @@ from tensorc.schedule.auto.cuda.tiling import (
     phases_of,
     problem_of,
     sides_of,
+    steps_first,
 )
 from tensorc.schedule.auto.cuda.warps import stages_of
 from tensorc.schedule.auto.steps import attempt
@@ -61,12 +62,12 @@ def group_columns(product: Product, target: Target) -> int | None:
     The operands must be boxes for the copy engine, and there must be a tile for every other
     multiprocessor at least: with less, smaller tiles of `tensor_cores` are faster.
     """
-    if target.cuda.name != ARCH or len(product.reduced) != 1:
+    if target.cuda.name != ARCH:
         return None
     if any(u.buffer.dtype.name not in KINDS for u in leaf_loads(product.leaf)):
         return None
     problem, sms = problem_of(product), target.resolved().sms
-    if problem.k < DEPTH or problem.m < ROWS:
+    if extent_of(steps_first(product)[-1]) < DEPTH or problem.m < ROWS:
         return None
     if not all(_is_box(u, product) for u in leaf_loads(product.leaf)):
         return None
@@ -78,7 +79,7 @@ def group_columns(product: Product, target: Target) -> int | None:
 
 
 def _is_box(use: Load, product: Product) -> bool:
-    """Whether tiles of an operand are boxes, with the sum along rows that are on 16 bytes."""
+    """Whether tiles of an operand are boxes: a loop along each dimension, rows on 16 bytes."""
     sizes = [const_int(n) for n in use.buffer.shape]
     if None in sizes or len(sizes) > LARGEST or (sizes[-1] or 1) % UNIT:
         return False
@@ -87,7 +88,9 @@ def _is_box(use: Load, product: Product) -> bool:
     plain = all(
         len(xs) == 1 and is_index(i, xs[0].var) for i, xs in zip(use.indices, own, strict=True)
     )
-    return plain and own[-1] == [product.reduced[0]]
+    steps = steps_first(product)[-1]
+    sides = [x for x in (product.rows, product.lane) if any(x in xs for xs in own)]
+    return plain and len(sides) == 1 and own[-1][0] in (steps, *sides)
 
 
 def group_product(s: Schedule, stage: str, product: Product, columns: int, target: Target) -> None:
@@ -99,7 +102,9 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
     operands = leaf_loads(product.leaf)
     made = cut(s, stage, product, ROWS, columns, DEPTH)
     for use in operands:
-        copy = s.cache_read(use.buffer.name, made.step, scope="shared", pad=0)
+        along = depends(use.indices[-1:], steps_first(product)[-1].var)
+        panel = None if along else LINE // use.buffer.dtype.bytes
+        copy = s.cache_read(use.buffer.name, made.step, scope="shared", pad=0, panel=panel)
         s.swizzle(copy.name, LINE)
         s.bulk_fetch(copy.name)
     collect(s, stage, product, made)
