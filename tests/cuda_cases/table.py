@@ -46,12 +46,17 @@ def x(dtype: str, *shape: int, name: str = "x") -> Tensor:
 
 def table() -> dict[str, Make]:
     """The cases by name: what is computed, of a dtype of floats."""
+    return forward() | gradients()
+
+
+def forward() -> dict[str, Make]:
+    """The cases without gradients; many of them take other dtypes too."""
     found: dict[str, Make] = {}
     found |= {name: _unary(name) for name in UNARY}
     found |= {name: _positive(name) for name in POSITIVE}
     found |= {name: _binary(name) for name in BINARY}
     found |= {name: _reduction(name) for name in REDUCTIONS}
-    return found | SHAPES | CONTRACTIONS | NETWORKS | gradients()
+    return found | SHAPES | CONTRACTIONS | NETWORKS
 
 
 SHAPES: dict[str, Make] = {
@@ -86,16 +91,30 @@ SHAPES: dict[str, Make] = {
     "stack": lambda d: [ops.stack([x(d, 3, 5), x(d, 3, 5, name="y")], 1)],
     "stop_gradient": lambda d: [ops.stop_gradient(x(d, 12))],
     "swapaxes": lambda d: [ops.swapaxes(x(d, 3, 4, 5), 0, 1)],
-    "take": lambda d: [ops.take(x(d, 9, 5), tc.placeholder((4,), dtype="int64", name="n"), axis=0)],
+    "take": lambda d: [
+        ops.take(x(d, 9, 5), tc.placeholder((4,), dtype="int64", name="n"), axis=0),
+        ops.take(x(d, 9, 5), tc.placeholder((2, 3), dtype="int32", name="m"), axis=0),
+    ],
     "take_along_axis": lambda d: [
         ops.take_along_axis(x(d, 9, 5), tc.placeholder((9, 2), dtype="int64", name="n"), axis=1)
     ],
     "tile": lambda d: [ops.tile(x(d, 3, 5), (2, 3))],
+    "padded by what it has": lambda d: [
+        ops.pad(x(d, 5, 6), ((1, 2), (2, 0)), "edge"),
+        ops.pad(x(d, 5, 6), ((1, 2), (2, 1)), "reflect"),
+        ops.pad(x(d, 5, 6), ((1, 2), (2, 0)), "wrap"),
+    ],
     "transpose": lambda d: [ops.transpose(x(d, 33, 17)) * 2.0],
     "tril and triu": lambda d: [ops.tril(x(d, 7, 9)), ops.triu(x(d, 7, 9))],
     "where": lambda d: [ops.where(x(d, 5, 7) > 0.0, x(d, 5, 7), x(d, 7, name="y"))],
     "upsample": lambda d: [ops.upsample(x(d, 1, 2, 3, 4), 2)],
-    "random": lambda _: [ops.random_uniform((5, 7), 3), ops.random_bits((9,), 4)],
+    "upsample linear": lambda d: [ops.upsample(x(d, 1, 2, 3, 4), 2, "linear")],
+    "random": lambda _: [
+        ops.random_uniform((5, 7), 3),
+        ops.random_normal((5, 7), 3),
+        ops.random_bits((9,), 4),
+    ],
+    "scans": lambda d: [ops.cumsum(x(d, 5, 37), 1), ops.cumprod(x(d, 9, 7, name="y"), 0)],
     "dropout": lambda d: [ops.dropout(x(d, 11, 13), 0.5, 7)],
 }
 CONTRACTIONS: dict[str, Make] = {
@@ -122,12 +141,29 @@ CONTRACTIONS: dict[str, Make] = {
     "conv2d with a stride": lambda d: [
         ops.conv2d(x(d, 1, 3, 11, 9), x(d, 8, 3, 3, 3, name="W"), stride=2)
     ],
-    "conv_transpose2d": lambda d: [
-        ops.conv_transpose2d(x(d, 1, 3, 5, 5), x(d, 3, 4, 3, 3, name="W"), stride=2)
+    "conv2d channels last": lambda d: [
+        ops.conv2d(x(d, 1, 6, 7, 5), x(d, 3, 3, 5, 9, name="W"), padding=1, layout="NHWC")
+    ],
+    "conv2d of groups": lambda d: [
+        ops.conv2d(x(d, 1, 4, 5, 9), x(d, 6, 2, 2, 3, name="W"), (2, 1), 1, (2, 1), groups=2)
+    ],
+    "conv2d of single channels": lambda d: [
+        ops.conv2d(x(d, 1, 5, 4, 3), x(d, 2, 2, 1, 3, name="W"), groups=3, layout="NHWC")
+    ],
+    "conv_transpose": lambda d: [
+        ops.conv_transpose2d(x(d, 1, 3, 5, 5), x(d, 3, 4, 3, 3, name="W"), stride=2),
+        ops.conv_transpose1d(x(d, 1, 4, 7, name="y"), x(d, 4, 1, 3, name="w"), 3, 1, 0, 2, 2),
     ],
     "pools": lambda d: [ops.max_pool2d(x(d, 2, 3, 8, 9), 2), ops.avg_pool2d(x(d, 2, 3, 8, 9), 3)],
+    "pools of overlapping windows": lambda d: [
+        ops.max_pool1d(x(d, 2, 3, 11), 3, 2, 1),
+        ops.avg_pool1d(x(d, 2, 3, 11), 3, 2, 1, count_padding=False),
+    ],
     "attention": lambda d: [
         ops.attention(x(d, 2, 9, 8), x(d, 2, 11, 8, name="k"), x(d, 2, 11, 8, name="v"))
+    ],
+    "attention of the past": lambda d: [
+        ops.attention(x(d, 9, 8), x(d, 9, 8, name="k"), x(d, 9, 8, name="v"), causal=True)
     ],
 }
 NETWORKS: dict[str, Make] = {
@@ -140,7 +176,8 @@ NETWORKS: dict[str, Make] = {
         ops.batch_norm(x(d, 6, 3, 4, 5), *ops.batch_moments(x(d, 6, 3, 4, 5)))
     ],
     "cross_entropy": lambda d: [
-        ops.softmax_cross_entropy(x(d, 9, 11), tc.placeholder((9,), dtype="int64", name="n"))
+        ops.softmax_cross_entropy(x(d, 9, 11), x("int64", 9, name="n")),
+        ops.cross_entropy(x(d, 9, 11), x("int64", 9, name="n"), 0.1),
     ],
     "losses": lambda d: [
         ops.mse(x(d, 9, 11), x(d, 9, 11, name="y")),
@@ -150,17 +187,18 @@ NETWORKS: dict[str, Make] = {
 }
 
 
+# What has no gradient: it is constant but for jumps, or made of nothing.
+CONSTANT = (
+    *("ceil", "floor", "isfinite", "isinf", "isnan", "logical_not", "round", "sign", "trunc"),
+    *("equal", "floor_divide", "greater", "greater_equal", "less", "less_equal", "not_equal"),
+    *("logical_and", "logical_or", "logical_xor", "all and any", "argmax and argmin", "astype"),
+    *("arange", "eye and full", "invert", "one_hot", "random", "stop_gradient"),
+)
+
+
 def gradients() -> dict[str, Make]:
     """Gradients of what is above, with regard to each of its floating inputs."""
-    of = {
-        **{name: _unary(name) for name in ("exp", "gelu", "sigmoid", "tanh", "silu")},
-        **{n: CONTRACTIONS[n] for n in ("matmul", "a layer", "conv1d", "conv2d", "einsum")},
-        **{n: CONTRACTIONS[n] for n in ("pools", "attention", "matmul of a batch")},
-        **{n: NETWORKS[n] for n in ("softmax", "layer_norm", "rms_norm", "losses")},
-        **{n: NETWORKS[n] for n in ("cross_entropy", "log_softmax")},
-        **{n: SHAPES[n] for n in ("take", "concatenate", "pad", "repeat", "transpose", "where")},
-    }
-    return {f"gradient of {name}": _gradient(make) for name, make in of.items()}
+    return {f"gradient of {n}": _gradient(m) for n, m in forward().items() if n not in CONSTANT}
 
 
 def _unary(name: str) -> Make:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.cuda.swizzle import stored_at
 from tensorc.codegen.cuda.types import MEMORY
+from tensorc.dtypes import int64
 from tensorc.ir.affine import linear, to_expr
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, Const, Expr, const_int, is_const
+from tensorc.ir.expr import Binary, BinaryOp, Buffer, Cast, Const, Expr, const_int, is_const
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class Place:
         terms: list[Expr] = []
         for index, size in reversed(list(zip(indices, self.buffer.shape, strict=True))):
             if not is_const(index, 0):
-                terms.append(_times(index, stride))
+                terms.append(_times(index if index.dtype == int64 else Cast(index, int64), stride))
             stride = _times(size, stride)
         for term in reversed(terms):
             total = term if is_const(total, 0) else Binary(BinaryOp.ADD, total, term)
