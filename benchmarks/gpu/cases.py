@@ -54,10 +54,15 @@ class Case:
         return [rng.standard_normal(s, np.float32).astype(wanted) for s in self.shapes(size)]
 
 
-def _product(a: Array, b: Array, result_roundoff: float = 0.0) -> tuple[Array, Array]:
+def _product(
+    a: Array, b: Array, result_roundoff: float = 0.0, operand_roundoff: float = 0.0
+) -> tuple[Array, Array]:
     exact = a @ b
-    # Rivals may sum in any order too. A narrow result is rounded once more.
-    return exact, 2 * dot_error_bound(a, b) + result_roundoff * np.abs(exact)
+    # Rivals may sum in any order too. A narrow result is rounded once more; narrow operands before.
+    bound = 2 * dot_error_bound(a, b) + result_roundoff * np.abs(exact)
+    if operand_roundoff:
+        bound += (2 + operand_roundoff) * operand_roundoff * (np.abs(a) @ np.abs(b))
+    return exact, bound
 
 
 def _square(size: int) -> Sequence[tuple[int, ...]]:
@@ -230,6 +235,18 @@ CASES: Sequence[Case] = (
         partial(_products, precision="tf32"),
         _cube,
         "bfloat16",
+        hopper.ARCH,
+    ),
+    Case(
+        "matmul tf32, sm_90a",
+        _square,
+        (4096, 8192),
+        256,
+        lambda a, b: tc.ops.matmul(tc.tf32(a), tc.tf32(b)),
+        partial(_product, operand_roundoff=2.0**-10),
+        partial(_products, precision="tf32"),
+        _cube,
+        "float32",
         hopper.ARCH,
     ),
     Case(

@@ -7,6 +7,7 @@ mma.m16n8k16.f16        threads of a warp: lane t has C[t // 4 + 8h, t % 4 * 2 +
 mma.m16n8k8.tf32        the same of 16x8 and 8x8 float32 values, each rounded: tf32(A[i, k])
 wgmma.m64nNk16.bf16     the same of 64x16 and 16xN values, N a multiple of 8 up to 256, by the 128
 wgmma.m64nNk16.f16      threads of a warp group, of which warp w has rows 16w to 16w + 15
+wgmma.m64nNk8.tf32      the same of 64x8 and 8xN float32 values, each rounded
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ _MMA = {
 }
 NAMES = (*(f"fma.{n}" for n in LANES), "dot4.int8", *_MMA)
 _WGMMA = {
-    f"wgmma.m64n{n}k16.{kind}": (n, dtype)
+    f"wgmma.m64n{n}{name.removeprefix('mma.m16n8')}": (n, *form)
     for n in range(8, 264, 8)
-    for kind, dtype in (("bf16", "bfloat16"), ("f16", "float16"))
+    for name, form in _MMA.items()
 }
-FAMILY = "wgmma.m64nNk16.bf16 and .f16 for N = 8, 16, ... 256"
+FAMILY = "wgmma.m64nNk16.bf16, .f16 and wgmma.m64nNk8.tf32 for N = 8, 16, ... 256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +172,11 @@ def _mma(name: str, by_lanes: bool) -> Program:
     return parse(f"program mma(A: in {a}, B: in {b}, C: inout float32[16, 8]):\n{nest}")
 
 
-def _wgmma(columns: int, dtype: str, by_lanes: bool) -> Program:
+def _wgmma(columns: int, dtype: str, depth: int, read: str, by_lanes: bool) -> Program:
     nest = f"""  for i in range(64):
     for j in range({columns}):
-      for k in range(16):
-        C[i, j] += float32(A[i, k]) * float32(B[k, j])
+      for k in range({depth}):
+        C[i, j] += {read}(A[i, k]) * {read}(B[k, j])
 """
     if by_lanes:
         row, column = "lane // 32 * 16 + lane % 32 // 4 + h * 8", "n * 8 + lane % 4 * 2 + c"
@@ -183,8 +184,8 @@ def _wgmma(columns: int, dtype: str, by_lanes: bool) -> Program:
     for h in unrolled(2):
       for n in unrolled({columns // 8}):
         for c in unrolled(2):
-          for k in range(16):
-            C[{row}, {column}] += float32(A[{row}, k]) * float32(B[k, {column}])
+          for k in range({depth}):
+            C[{row}, {column}] += {read}(A[{row}, k]) * {read}(B[k, {column}])
 """
-    operands = f"A: in {dtype}[64, 16], B: in {dtype}[16, {columns}]"
+    operands = f"A: in {dtype}[64, {depth}], B: in {dtype}[{depth}, {columns}]"
     return parse(f"program wgmma({operands}, C: inout float32[64, {columns}]):\n{nest}")

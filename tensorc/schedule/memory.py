@@ -108,8 +108,8 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     body: list[Stmt] = [rebase(loop.body, buffer, local, Layout(box.lows))]
     whole = is_covered(loop.body, buffer, box, given)
     if not whole or not reads_own_writes(loop.body, buffer, given):
-        body.insert(0, _copy(buffer, local, box, given, used, to_local=True))
-    body.append(_copy(buffer, local, box, given, used, to_local=False))
+        body.insert(0, copy_nest(buffer, local, box, given, used, to_local=True))
+    body.append(copy_nest(buffer, local, box, given, used, to_local=False))
     new = replace(loop, body=Allocate(local, block(body), loc=loop.loc))
     result = with_body(program, replace_stmt(program.body, loop, new))
     _refuse_races(step, result, new)
@@ -198,7 +198,7 @@ def cache_read(
     used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
     layout = Layout(box.lows, order, panel)
-    copy = _copy(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
+    copy = copy_nest(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
     uses = rebase(loop.body, buffer, local, layout)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
@@ -394,7 +394,7 @@ def _constant_size(step: str, scope: str, box: Box) -> None:
         )
 
 
-def _copy(
+def copy_nest(
     buffer: Buffer,
     local: Buffer,
     box: Box,
@@ -405,6 +405,7 @@ def _copy(
     layout: Layout | None = None,
     pad: Const | None = None,
 ) -> Stmt:
+    """The nest that copies a box of `buffer` to `local`, in its layout, or back."""
     kind = "in" if to_local else "out"
     panel = layout.panel if layout is not None else None
     count = buffer.ndim + (panel is not None)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import For, Program
@@ -18,13 +17,14 @@ from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule import (
     check,
+    composed,
     consumer,
-    cooperative,
     display,
     fusion,
     intrinsics,
     loops,
     memory,
+    packing,
     padding,
     parallel,
     pipeline,
@@ -35,7 +35,7 @@ from tensorc.schedule import (
 from tensorc.schedule.handles import Loop, Stage
 from tensorc.schedule.names import told_apart
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
-from tensorc.schedule.tree import find_loop, own_loops, sites, stage_sites
+from tensorc.schedule.tree import find_loop, sites, stage_sites
 from tensorc.te.build import build
 from tensorc.te.tensor import Tensor
 
@@ -281,6 +281,29 @@ class Schedule:
         )
         return next(self[name] for name in self.stages if name not in before)
 
+    def pack(
+        self,
+        stage: str,
+        buffer: str,
+        order: Sequence[int] | None = None,
+        precision: str | None = None,
+    ) -> Stage:
+        """Store an operand of a stage anew, before its nest: see `packing.pack`.
+
+        Returns the stage of the copy.
+        """
+        self[stage]
+        given = {"order": None if order is None else tuple(order), "precision": precision}
+        options: dict[str, Value] = {k: v for k, v in given.items() if v is not None}
+        before = set(self.stages)
+        self._take(
+            "pack",
+            (stage, buffer),
+            lambda p: packing.pack(p, stage, buffer, order, precision),
+            options,
+        )
+        return next(self[name] for name in self.stages if name not in before)
+
     # Loops cut and joined.
 
     def fuse(self, outer: Loop, inner: Loop, *, name: str | None = None) -> Loop:
@@ -446,7 +469,7 @@ class Schedule:
                 with one statement; `lanes` does not divide its last loop; a step is refused.
         """
         self[stage]
-        self.apply(cooperative_fetch, stage, threads, lanes)
+        self.apply(composed.cooperative_fetch, stage, threads, lanes)
 
     def bulk_fetch(self, stage: str) -> None:
         """Let sm_90's copy engine do a copy: the hint `async: "tma"` on its outermost own loop.
@@ -454,7 +477,7 @@ class Schedule:
         One thread issues it, for the whole box. Code generation refuses what is no such copy.
         """
         self[stage]
-        self.apply(bulk_fetch, stage)
+        self.apply(composed.bulk_fetch, stage)
 
     def rasterize(self, i: Loop, j: Loop, group: int) -> Loop:
         """Go through two nested loops by groups of `group` iterations of `i`, as one loop.
@@ -470,7 +493,7 @@ class Schedule:
         Raises:
             ScheduleError: a step is refused.
         """
-        return self.apply(rasterize, i, j, group)
+        return self.apply(composed.rasterize, i, j, group)
 
     def annotate(self, loop: Loop, key: str, value: Hint | None) -> None:
         """Leave a hint for a backend on a loop: see `parallel.annotate`."""
@@ -707,52 +730,6 @@ def _shown(value: object) -> str:
     return value.name if isinstance(value, Loop | Stage) else " ".join(repr(value).split())
 
 
-def cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None:
-    """The steps of `Schedule.cooperative_fetch`."""
-    (*_, site) = stage_sites(s.program, stage)
-    nest = own_loops(s.program, site.leaf)
-    every = [Loop(s, stage, x.var) for x in nest]
-    sizes = cooperative.check_fetch([x.extent for x in nest], threads, lanes)
-    cut = cooperative.shares(sizes, threads, lanes)
-    vector: list[Loop] = []
-    if lanes > 1:
-        every[-1], inner = s.split(every[-1], lanes)
-        vector.append(inner)
-    if cut is None or len(every) == 1:
-        joined = every[0]
-        for loop in every[1:]:
-            joined = s.fuse(joined, loop)
-        rest, across = s.split(joined, threads)
-        bound, others = [(across, "thread.x")], [rest]
-    else:
-        around, across = s.split(every[-1], cut.across)
-        before, down = s.split(every[-2], cut.down)
-        bound, others = [(down, "thread.y"), (across, "thread.x")], [*every[:-2], before, around]
-    s.reorder(*(x for x, _ in bound), *others, *vector)
-    for loop, axis in bound:
-        s.bind(loop, axis)
-    for loop in others:
-        count = const_int(s.extent(loop))
-        if count is not None and count <= cooperative.UNROLL:
-            s.unroll(loop)
-    for loop in vector:
-        s.vectorize(loop)
-
-
-def bulk_fetch(s: Schedule, stage: str) -> None:
-    """The steps of `Schedule.bulk_fetch`."""
-    (*_, site) = stage_sites(s.program, stage)
-    for loop in own_loops(s.program, site.leaf)[:1]:  # None of a copy of one element.
-        s.annotate(Loop(s, stage, loop.var), "async", "tma")
-
-
-def rasterize(s: Schedule, i: Loop, j: Loop, group: int) -> Loop:
-    """The steps of `Schedule.rasterize`."""
-    groups, member = s.split(i, group)
-    s.reorder(groups, j, member)
-    return s.fuse(s.fuse(groups, j), member, name=f"{i.name}.{j.name}")
-
-
 _PRIMITIVES: dict[str, Callable[..., object]] = {
     "split": Schedule.split,
     "reorder": Schedule.reorder,
@@ -769,6 +746,7 @@ _PRIMITIVES: dict[str, Callable[..., object]] = {
     "compute_at": Schedule.compute_at,
     "cache_read": Schedule.cache_read,
     "cache_write": Schedule.cache_write,
+    "pack": Schedule.pack,
     "rfactor": Schedule.rfactor,
     "decompose_reduction": Schedule.decompose_reduction,
     "set_scope": Schedule.set_scope,

@@ -324,6 +324,16 @@ alloc B: float32[4, 5]
         "",
         "cache_read B C:i order=(0,1,2)",
     ),
+    Refused("an operand stored anew that is not read", MATMUL, "", "pack C Q"),
+    Refused("an operand stored anew that the nest writes", STENCIL, "", "pack W W"),
+    Refused("an operand stored anew in another order", MATMUL, "", "pack C B order=(0,0)"),
+    Refused("an operand stored anew in half", MATMUL, "", "pack C B precision=half"),
+    Refused(
+        "an operand stored anew that is the nest's own",
+        MATMUL,
+        "cache_read B C:i",
+        "pack C B.local",
+    ),
     Refused(
         "whole numbers padded by halves",
         program(

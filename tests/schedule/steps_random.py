@@ -38,6 +38,7 @@ KINDS = (
         "annotate",
         "specialize",
         "tensorize",
+        "pack",
     ),
 )
 PLACEMENTS = ("inline", "compute_at", "reverse_compute_at", "fuse_with")
@@ -191,6 +192,10 @@ class Chooser:
                 return Step(kind, (loop, "hint", self.pick((1, True, "x", None))))
             case "specialize":
                 return Step(kind, (loop, self.pick((24, 40, 41)), 232))
+            case "pack":
+                copy = self.cache_read(loop, pad=False)
+                order = {k: v for k, v in copy.options.items() if k == "order"}
+                return Step(kind, (stage, copy.args[0]), order)
             case "tensorize":
                 return Step(kind, (loop, self.pick(("fma.4", "dot4.int8"))))
             case _:

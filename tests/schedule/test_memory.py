@@ -357,6 +357,37 @@ def test_relax_guard_refuses_a_parameter_and_a_loop_without_a_guard() -> None:
     assert str(error.value) == ("relax_guard(C, i): no guard of 'C' inside loop i depends on i")
 
 
+def test_pack_stores_an_operand_anew_before_its_nest() -> None:
+    plain = matmul(4, 3, 5)
+    s = Schedule(plain)
+    copy = s.pack("C", "B", order=(1, 0))
+    assert [x.name for x in copy.loops] == ["B.in0", "B.in1"]
+    assert_text(
+        s,
+        """
+        alloc B.packed: float32[5, 3]
+          for B.in0 in range(3):
+            for B.in1 in range(5):
+              B.packed[B.in1, B.in0] = B[B.in0, B.in1]
+          for i in range(4):
+            for j in range(5):
+              C[i, j] = 0.0
+              for k in range(3):
+                C[i, j] += A[i, k] * B.packed[j, k]
+        """,
+    )
+    assert_same_results(plain, s.program)
+    assert_replays(s, show(plain))
+
+
+def test_pack_rounds_where_it_is_told_to() -> None:
+    s = Schedule(matmul(4, 3, 5))
+    s.pack("C", "A", precision="tf32")
+    assert "A.packed[A.in0, A.in1] = tf32(A[A.in0, A.in1])" in show(s.program)
+    s.split(s["C"].loop("i"), 2)
+    assert_replays(s, show(matmul(4, 3, 5)))
+
+
 def test_cache_read_packs_a_matrix_in_panels() -> None:
     plain = matmul(4, 3, 10)
     s = Schedule(plain)

@@ -124,8 +124,8 @@ def test_an_intrinsic_of_the_users_own_replays_where_it_is_declared() -> None:
     assert str(error.value) == (
         'replay: step 2, s.tensorize(s["C"].loop("k.inner"), \'dot4\'), does not fit: tensorize: '
         "there is no intrinsic 'dot4'; there are fma.4, fma.8, fma.16, dot4.int8, "
-        "mma.m16n8k16.bf16, mma.m16n8k16.f16, mma.m16n8k8.tf32, wgmma.m64nNk16.bf16 and .f16 for "
-        "N = 8, 16, ... 256; declare() makes one known"
+        "mma.m16n8k16.bf16, mma.m16n8k16.f16, mma.m16n8k8.tf32, wgmma.m64nNk16.bf16, .f16 and "
+        "wgmma.m64nNk8.tf32 for N = 8, 16, ... 256; declare() makes one known"
     )
     again.declare(dot4())
     again.replay(s.trace)

@@ -9,6 +9,7 @@ from tensorc.codegen.cuda.emit import KernelEmitter, KernelText
 from tensorc.codegen.cuda.helpers import helper_texts
 from tensorc.codegen.cuda.kernel import Kernel, grid_size, is_kernel, make_kernel
 from tensorc.codegen.cuda.names import Names, identifier
+from tensorc.codegen.cuda.rounding import rounded_buffers
 from tensorc.errors import CompileError
 from tensorc.ir.expr import Expr, const_int
 from tensorc.ir.printer import show
@@ -138,6 +139,7 @@ class _Emitter:
         self.maps: list[TensorMap] = []
         # Calls are queued: nothing may run after a failed check of an earlier one.
         self.stops = bool(checks)
+        self.rounded = rounded_buffers(program)
         self.params = {p.buffer: i for i, p in enumerate(program.params)}
         self.temps = {b: i for i, b in enumerate(layout.slots)}
         self.dims = {d: i for i, d in enumerate(program.dims)}
@@ -153,6 +155,7 @@ class _Emitter:
         emitter = KernelEmitter(
             kernel, name, align, self.checks, self.target, self.stops, self.layout.overlaps
         )
+        emitter.e.rounded = self.rounded
         text = emitter.emit(drop)
         self.texts.append(text)
         self.launches.append(self._launch(kernel, text))

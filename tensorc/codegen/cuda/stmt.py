@@ -40,6 +40,7 @@ class StmtEmitter(ExprEmitter):
         self.leave = ""  # The label to go to from a failed check; else the thread ends.
         self.called: dict[Var, str] = {}  # What loops are to be called.
         self.checks = checks
+        self.rounded: frozenset[Buffer] = frozenset()  # What holds numbers of tf32 alone.
         self.asynchronous = False  # Whether copies to shared memory are issued, not waited for.
 
     def emit(self, stmt: Stmt) -> None:

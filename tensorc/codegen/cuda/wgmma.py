@@ -3,7 +3,9 @@
 The lanes of such a nest, 128 on `thread.x`, compute a tile of 64 rows; those elements are a lane's
 that the instruction gives it. Both operands are read from shared memory by the tensor cores
 themselves, through descriptors: swizzled rows of 32, 64 or 128 bytes, either along the sum or along
-the rows and columns. Serial loops around are one group: issued together, and waited for at the end.
+the rows and columns; of `tf32` along the sum alone, and numbers that are rounded already, since the
+instruction drops bits. Serial loops around are one group: issued together, and waited for at the
+end.
 
 On other architectures the nest is emitted lane by lane, as any other.
 """
@@ -18,7 +20,7 @@ from tensorc.codegen.cuda.kernel import Loop, Node, Phase, written
 from tensorc.codegen.cuda.ranges import is_multiple
 from tensorc.codegen.cuda.tma import swizzle_of
 from tensorc.errors import CompileError
-from tensorc.ir.expr import Binary, BinaryOp, Buffer, Cast, Const, Expr, Load, Var, const_int
+from tensorc.ir.expr import Binary, BinaryOp, Buffer, Call, Cast, Const, Expr, Load, Var, const_int
 from tensorc.ir.printer import show
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from tensorc.codegen.cuda.stmt import StmtEmitter
     from tensorc.target import Target
 
-NAME = re.compile(r"wgmma\.m64n(\d+)k16\.(bf16|f16)")
+NAME = re.compile(r"wgmma\.m64n(\d+)k(?:16\.(bf16|f16)|8\.(tf32))")
 _CAPABILITY = 90
-_DEPTH = 16
+_DEPTH = {"bf16": 16, "f16": 16, "tf32": 8}
 _ROWS = 8  # Of a swizzle's pattern.
 _LIMIT = 64  # Instructions that are written out in one group.
 
@@ -43,7 +45,7 @@ class Product:
 
     Attributes:
         columns: N of the instruction.
-        kind: "bf16" or "f16".
+        kind: "bf16", "f16" or "tf32".
         loops: the serial loops around, outermost first.
         phase: the lanes.
         inner: the loops over a lane's elements, outermost first, and over the sum.
@@ -60,6 +62,11 @@ class Product:
     leaf: Accumulate
     left: Load
     right: Load
+
+    @property
+    def name(self) -> str:
+        """The intrinsic."""
+        return f"wgmma.m64n{self.columns}k{_DEPTH[self.kind]}.{self.kind}"
 
     @property
     def own(self) -> tuple[Var, ...]:
@@ -109,6 +116,11 @@ def _product(phase: Phase, loops: tuple[Loop, ...], target: Target) -> Product |
     match body:
         case Accumulate(
             _, _, _, (Binary(BinaryOp.MUL, Cast(Load() as x, _), Cast(Load() as y, _)),)
+        ) | Accumulate(
+            _,
+            _,
+            _,
+            (Binary(BinaryOp.MUL, Call("tf32", (Load() as x,)), Call("tf32", (Load() as y,))),),
         ):
             rows = {v for i in x.indices for v in free_vars(i)}
             left, right = (x, y) if inner[0].var in rows else (y, x)
@@ -118,7 +130,7 @@ def _product(phase: Phase, loops: tuple[Loop, ...], target: Target) -> Product |
                 f"{name}: lanes keep its result in registers, and here it is in {wrote}; set_scope "
                 "it to 'local'"
             )
-    columns, kind = int(known.group(1)), known.group(2)
+    columns, kind = int(known.group(1)), known.group(2) or known.group(3)
     return Product(columns, kind, loops, phase, tuple(inner), body, left, right)
 
 
@@ -133,8 +145,10 @@ def emit(e: StmtEmitter, p: Product, hands: Handshakes, left: int = 0) -> None:
     """
     first, pitch = _result(e, p)
     one, other = _operand(e, p, p.left), _operand(e, p, p.right)
-    name = f"wgmma_m64n{p.columns}k{_DEPTH}_{p.kind}"
-    flags = f"{pitch}, {int(one.transposed)}, {int(other.transposed)}"
+    name = p.name.replace(".", "_")
+    flags = f"{pitch}"
+    if p.kind != "tf32":
+        flags += f", {int(one.transposed)}, {int(other.transposed)}"
     e.out.line("wgmma_fence();")
     with e.region(), e.scope(), e.looping_all(n.loop for n in p.loops):
         with e.statement(*first, *one.corner, *other.corner):
@@ -187,10 +201,7 @@ def _zeroed(p: Product, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
 
 def _refuse(p: Product, buffer: Buffer, why: str) -> CompileError:
     shown = ", ".join(map(show, buffer.shape))
-    return CompileError(
-        f"wgmma.m64n{p.columns}k{_DEPTH}.{p.kind}: {buffer.name}, {buffer.dtype}[{shown}] "
-        f"{buffer.scope}: {why}"
-    )
+    return CompileError(f"{p.name}: {buffer.name}, {buffer.dtype}[{shown}] {buffer.scope}: {why}")
 
 
 def _result(e: StmtEmitter, p: Product) -> tuple[tuple[Expr, ...], int]:
@@ -227,9 +238,11 @@ def _operand(e: StmtEmitter, p: Product, load: Load) -> _Operand:
             "last dimension so, and swizzle it"
         )  # fmt: skip
     transposed = along[0] != buffer.ndim - 1
+    if p.kind == "tf32":
+        _need_rounded(e, p, buffer, transposed)
     corner = _zeroed(p, load.indices)
     lines = e.places[buffer].offset((*corner[:-1], Const(0)))
-    unit = _DEPTH
+    unit = _DEPTH[p.kind]
     if transposed:
         unit = row // size  # All rows or columns of the tile: an index stays in its dimension.
     if not is_multiple(lines, _ROWS * row // size) or not is_multiple(corner[-1], unit):
@@ -237,6 +250,19 @@ def _operand(e: StmtEmitter, p: Product, load: Load) -> _Operand:
         raise _refuse(p, buffer, f"its tile begins at [{shown}], which need not be a row of 8")
     panel = _panel(e, p, load, row // size) if transposed else 0
     return _Operand(load, corner, width, panel * size, transposed)
+
+
+def _need_rounded(e: StmtEmitter, p: Product, buffer: Buffer, transposed: bool) -> None:
+    if transposed:
+        raise _refuse(
+            p, buffer, "tensor cores read operands of tf32 along the sum alone, and here it is "
+            "across the rows; pack(..., order=...) stores it the other way round"
+        )  # fmt: skip
+    if buffer not in e.rounded:
+        raise _refuse(
+            p, buffer, "tensor cores drop bits that tf32 rounds, and its numbers may have them; "
+            "pack(..., precision='tf32') stores them rounded"
+        )  # fmt: skip
 
 
 def _panel(e: StmtEmitter, p: Product, load: Load, row: int) -> int:
@@ -276,7 +302,7 @@ def _lane_of(p: Product, load: Load, line: int) -> dict[Var, Expr]:
 
 # --- the instruction --------------------------------------------------------------------------
 
-_HELPER = re.compile(r"wgmma_m64n(\d+)k16_(bf16|f16)")
+_HELPER = re.compile(r"wgmma_m64n(\d+)k(\d+)_(bf16|f16|tf32)")
 
 
 def helper(name: str) -> str | None:
@@ -284,7 +310,7 @@ def helper(name: str) -> str | None:
     known = _HELPER.fullmatch(name)
     if known is None:
         return None
-    columns, kind = int(known.group(1)), known.group(2)
+    columns, depth, kind = int(known.group(1)), int(known.group(2)), known.group(3)
     count = columns // 2
     places = [f"%{i}" for i in range(count)]
     # Register 4n + 2h + c is the element of row half h and column 8n + c: PTX ISA 8.8, "Register
@@ -294,13 +320,19 @@ def helper(name: str) -> str | None:
     ]
     regs = ',"\n               "'.join(", ".join(places[i : i + 16]) for i in range(0, count, 16))
     outs = ",\n                 ".join(", ".join(values[i : i + 4]) for i in range(0, count, 4))
-    return f"""// d += a * b by a warp group, of 64x16 and 16x{columns} elements of {kind}.
-template <int pitch, int a_trans, int b_trans>
+    ways, scales, flags = "int pitch, int a_trans, int b_trans", "1, 1, 1", ""
+    if kind == "tf32":  # Operands have one way to lie.
+        ways = "int pitch"
+    else:
+        scales += f", %{count + 2}, %{count + 3}"
+        flags = ', "n"(a_trans), "n"(b_trans)'
+    return f"""// d += a * b by a warp group, of 64x{depth} by {depth}x{columns} {kind}.
+template <{ways}>
 __device__ __forceinline__ void {name}(
     float* d, unsigned long long a, unsigned long long b) {{
-  asm volatile("wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.{kind}.{kind} "
+  asm volatile("wgmma.mma_async.sync.aligned.m64n{columns}k{depth}.f32.{kind}.{kind} "
                "{{{regs}}}, "
-               "%{count}, %{count + 1}, 1, 1, 1, %{count + 2}, %{count + 3};"
+               "%{count}, %{count + 1}, {scales};"
                : {outs}
-               : "l"(a), "l"(b), "n"(a_trans), "n"(b_trans));
+               : "l"(a), "l"(b){flags});
 }}"""

@@ -101,7 +101,7 @@ template <int count> __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
 }
 
-// d += a * b by a warp group, of 64x16 and 16x128 elements of bf16.
+// d += a * b by a warp group, of 64x16 by 16x128 bf16.
 template <int pitch, int a_trans, int b_trans>
 __device__ __forceinline__ void wgmma_m64n128k16_bf16(
     float* d, unsigned long long a, unsigned long long b) {

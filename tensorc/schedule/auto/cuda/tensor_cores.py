@@ -66,6 +66,15 @@ class Instruction:
     depth: int
     precision: str | None = None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it is of float32 operands, which are rounded."""
+        return self.name.endswith("tf32")
+
+    def by_groups(self, columns: int) -> str:
+        """The name of the same by a warp group, of 64 rows and so many columns."""
+        return self.name.replace("mma.m16n8", f"wgmma.m64n{columns}")
+
 
 KINDS = {
     "bfloat16": Instruction("mma.m16n8k16.bf16", 16),

@@ -1,14 +1,18 @@
-"""Large contractions of 16-bit floats on sm_90a: warp groups multiply tiles of 64 rows, by `wgmma`.
+"""Large contractions on tensor cores of sm_90a: warp groups multiply tiles of 64 rows, by `wgmma`.
 
     for io, jo in blocks:
       alloc C.local local                            # 128x128 or 128x256 results.
-      for ko: A.local, B.local = boxes of A and of B, 64 steps deep, by the copy engine, ahead
+      for ko: A.local, B.local = boxes of A and of B, of 64 steps, by the copy engine, ahead
               for g in groups: wgmma of C.local, A.local, B.local, 64 rows for each of them
       C = what is computed from C.local, element by element
 
 A third warp group does nothing but start copies. Rows of an operand are 128 bytes, permuted as the
 instruction reads them: 64 steps of the sum where those lie side by side in memory, as in both of
 A B^T, else a panel of 64 rows or columns. Others are left to `tensor_cores`.
+
+Of float32 in tf32 operands are first stored anew, rounded and with the sum along their rows: the
+instruction drops bits in place of rounding, and reads float32 no other way round. A kernel of its
+own does that, once for all tiles; for a large product it takes a small part of the time.
 """
 
 from __future__ import annotations
@@ -16,11 +20,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorc.dtypes import float32
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, is_index
+from tensorc.schedule.auto.cuda.tensor_cores import instruction_of
 from tensorc.schedule.auto.cuda.tiling import (
     collect,
     cut,
@@ -31,28 +37,31 @@ from tensorc.schedule.auto.cuda.tiling import (
     steps_first,
 )
 from tensorc.schedule.auto.cuda.warps import stages_of
+from tensorc.schedule.auto.products import product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import own_loops
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer, Load
-    from tensorc.schedule.auto.cuda.tiling import Dims
+    from tensorc.schedule.auto.cuda.tensor_cores import Instruction
+    from tensorc.schedule.auto.cuda.tiling import Dims, Tiled
     from tensorc.schedule.auto.products import Product
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 
-KINDS = {"bfloat16": "bf16", "float16": "f16"}
 ARCH = "sm_90a"
 GROUPS = 2  # Warp groups that multiply; one more copies.
 GROUP_ROWS = 64
 ROWS = GROUPS * GROUP_ROWS
 COLUMNS = (256, 128)  # Of a tile: the first where that is enough blocks for all multiprocessors.
-DEPTH = 64  # Steps of the sum that are fetched at a time: 128 bytes.
-SUMMED = 16  # Steps of one instruction.
-UNIT = 8  # Elements of which a copy engine's rows are multiples: 16 bytes.
-LINE = 128  # Bytes of a row, and of its pattern.
+UNIT = 16  # Bytes of which a copy engine's rows are multiples.
+LINE = 128  # Bytes of a row, and of its pattern; so many of the sum are fetched at a time.
+PACKED = 1024  # m n / (m + n) from which on it pays to store float32 operands anew.
+SQUARE = 32  # Rows and columns of what a block stores the other way round.
+THREADS = 256
+AXES = ("block.x", "block.y", "block.z")
 LARGEST = 4  # Dimensions of an operand that is copied as a box.
 
 
@@ -62,12 +71,13 @@ def group_columns(product: Product, target: Target) -> int | None:
     The operands must be boxes for the copy engine, and there must be a tile for every other
     multiprocessor at least: with less, smaller tiles of `tensor_cores` are faster.
     """
-    if target.cuda.name != ARCH:
-        return None
-    if any(u.buffer.dtype.name not in KINDS for u in leaf_loads(product.leaf)):
+    instruction = instruction_of(product, target)
+    if target.cuda.name != ARCH or instruction is None:
         return None
     problem, sms = problem_of(product), target.resolved().sms
-    if extent_of(steps_first(product)[-1]) < DEPTH or problem.m < ROWS:
+    if extent_of(steps_first(product)[-1]) < _depth(product) or problem.m < ROWS:
+        return None
+    if instruction.rounds and problem.m * problem.n < PACKED * (problem.m + problem.n):
         return None
     if not all(_is_box(u, product) for u in leaf_loads(product.leaf)):
         return None
@@ -78,10 +88,15 @@ def group_columns(product: Product, target: Target) -> int | None:
     return None
 
 
+def _depth(product: Product) -> int:
+    """Steps of the sum that are fetched at a time."""
+    return LINE // leaf_loads(product.leaf)[0].buffer.dtype.bytes
+
+
 def _is_box(use: Load, product: Product) -> bool:
     """Whether tiles of an operand are boxes: a loop along each dimension, rows on 16 bytes."""
     sizes = [const_int(n) for n in use.buffer.shape]
-    if None in sizes or len(sizes) > LARGEST or (sizes[-1] or 1) % UNIT:
+    if None in sizes or len(sizes) > LARGEST:
         return False
     loops = (*product.spatial, *product.reduced)
     own = [[x for x in loops if depends([i], x.var)] for i in use.indices]
@@ -90,7 +105,11 @@ def _is_box(use: Load, product: Product) -> bool:
     )
     steps = steps_first(product)[-1]
     sides = [x for x in (product.rows, product.lane) if any(x in xs for xs in own)]
-    return plain and len(sides) == 1 and own[-1][0] in (steps, *sides)
+    if not plain or len(sides) != 1 or not any(steps in xs for xs in own):
+        return False
+    dtype = use.buffer.dtype
+    row = steps if dtype == float32 else own[-1][0]  # float32 is stored anew.
+    return row in (steps, *sides) and extent_of(row) * dtype.bytes % UNIT == 0
 
 
 def group_product(s: Schedule, stage: str, product: Product, columns: int, target: Target) -> None:
@@ -99,36 +118,95 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
     Raises:
         ScheduleError: a step is refused.
     """
-    operands = leaf_loads(product.leaf)
-    made = cut(s, stage, product, ROWS, columns, DEPTH)
+    instruction = instruction_of(product, target)
+    assert instruction is not None, "the tile is one of tensor cores"
+    if instruction.rounds:
+        product = _packed(s, stage, product)
+    operands, line = leaf_loads(product.leaf), _depth(product)
+    made = cut(s, stage, product, ROWS, columns, line)
     for use in operands:
         along = depends(use.indices[-1:], steps_first(product)[-1].var)
-        panel = None if along else LINE // use.buffer.dtype.bytes
+        panel = None if along else line
         copy = s.cache_read(use.buffer.name, made.step, scope="shared", pad=0, panel=panel)
         s.swizzle(copy.name, LINE)
         s.bulk_fetch(copy.name)
     collect(s, stage, product, made)
-    row, column = (Loop(s, stage, v) for v in (made.row, made.column))
-    group, row = s.split(row, GROUP_ROWS)
-    part, depth = s.split(s.loops(stage)[-1], SUMMED)
-    s.reorder(part, group, row, column, depth)
-    s.tensorize(row, f"wgmma.m64n{columns}k16.{KINDS[operands[0].buffer.dtype.name]}")
-    s.bind(group, "thread.y")
     every, dims = phases_of(s, product, made)
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         buffer = written_buffers(site.leaf)[0]
-        if not isinstance(site.leaf, Accumulate) and buffer.scope != "shared":
+        if isinstance(site.leaf, Accumulate):
+            _multiply(s, buffer.name, site, made, columns, instruction)
+        elif buffer.scope != "shared":
             _elements(s, buffer.name, site, dims)
-    stages = stages_of(_stage_bytes(columns), const_int(s.extent(made.step)) or 0, 1, target.cuda)
+    size = LINE * (ROWS + columns)
+    stages = stages_of(size, const_int(s.extent(made.step)) or 0, 1, target.cuda)
     if stages > 1:
         s.pipeline(made.step, stages)
         s.specialize(made.step)
     on_blocks(s, made)
 
 
-def _stage_bytes(columns: int) -> int:
-    return 2 * (ROWS + columns) * DEPTH
+def _packed(s: Schedule, stage: str, product: Product) -> Product:
+    """The product of operands that are stored anew: rounded, the steps of the sum along rows.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    sides, steps = (product.rows, product.lane), steps_first(product)[-1]
+    for use in leaf_loads(product.leaf):
+
+        def place(d: int, use: Load = use) -> int:
+            index = use.indices[d : d + 1]
+            return 2 if depends(index, steps.var) else any(depends(index, x.var) for x in sides)
+
+        order = sorted(range(use.buffer.ndim), key=place)
+        kept = order == sorted(order)
+        copy = s.pack(stage, use.buffer.name, None if kept else order, "tf32")
+        if order[-1] != use.buffer.ndim - 1:
+            _transpose(s, copy.name, use.buffer, order[-1])
+    found = product_of(s, stage)
+    assert found is not None, "operands have other names, and else nothing has changed"
+    return found
+
+
+def _transpose(s: Schedule, name: str, source: Buffer, down: int) -> None:
+    """Copy by squares in shared memory, rows of which go along dimension `down` of the source.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    found = s.loops(name)
+    before = [x for d, x in enumerate(found[:-1]) if d != down]
+    outer, inner = s.split(found[down], SQUARE)
+    wide, column = s.split(found[-1], SQUARE)
+    s.reorder(*before, outer, wide, column, inner)
+    square = s.cache_read(source.name, wide, scope="shared", pad=0)
+    s.storage_align(square.name, source.ndim - 2, SQUARE, 1)
+    s.cooperative_fetch(square.name, THREADS)
+    group, column = s.split(column, THREADS // SQUARE)
+    s.unroll(group)
+    s.bind(column, "thread.y")
+    s.bind(inner, "thread.x")
+    for loop in before[1:]:
+        before[0] = s.fuse(before[0], loop)
+    for loop, axis in zip((wide, outer, *before[:1]), AXES, strict=False):
+        s.bind(loop, axis)
+
+
+def _multiply(
+    s: Schedule, name: str, site: Site, made: Tiled, columns: int, instruction: Instruction
+) -> None:
+    """Give each warp group its 64 rows of the tile.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    group, row = s.split(Loop(s, name, made.row), GROUP_ROWS)
+    part, depth = s.split(Loop(s, name, site.loops[-1].var), instruction.depth)
+    s.reorder(part, group, row, Loop(s, name, made.column), depth)
+    s.tensorize(row, instruction.by_groups(columns), instruction.precision)
+    s.bind(group, "thread.y")
 
 
 def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims]) -> None:
