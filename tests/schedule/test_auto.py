@@ -127,6 +127,13 @@ def test_a_product_reads_what_changes_shape_from_rows_of_its_own(value: str, inl
     assert ("B" not in s.stages) == inlined
 
 
+def test_a_product_with_its_own_transpose_reads_a_copy_of_it() -> None:
+    a = tc.placeholder((64, 48), name="a")
+    s = auto_schedule(build([tc.ops.matmul(a, tc.ops.transpose(a))]), AVX2)
+    assert "transpose" in s.stages
+    assert "transpose.local" in s.stages
+
+
 def top_nests(s: Schedule) -> list[str]:
     """What each outermost nest computes last."""
     return [facts(nest).written[-1].name for nest in nests(s.program.body)]
@@ -382,3 +389,45 @@ def test_a_transposed_copy_is_made_of_squares(rows: int, squares: bool) -> None:
     s = auto_schedule(build([tc.ops.transpose(x, (1, 0))]), AVX2)
     assert ("in unrolled(8)" in str(s)) == squares
     assert_same_results(s.plain, s.program)
+
+
+WINDOWS = """program pool(A: in float32[6, {width}], B: out float32[3, {results}]):
+  for i in range(3):
+    for j in range({results}):
+      B[i, j] = float32(-inf)
+      for p in range(2):
+        for q in range(2):
+          B[i, j] max= A[i * 2 + p, j * {step} + q]
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "results", "lanes"),
+    [(2, 14, True), (1, 14, True), (4, 9, True), (5, 14, False), (2, 7, False)],
+)
+def test_windows_beside_each_other_are_folded_in_lanes(
+    step: int, results: int, lanes: bool
+) -> None:
+    width = step * (results - 1) + 2
+    plain = parse(WINDOWS.format(width=width, results=results, step=step))
+    s = auto_schedule(plain, AVX2)
+    assert any(is_in_lanes(x) for x in sites(s.program.body)) == lanes
+    assert_same_results(plain, s.program)
+
+
+@pytest.mark.parametrize(("axis", "lanes"), [(0, 4), (1, 4)])
+def test_the_place_of_the_greatest_is_found_in_lanes(axis: int, lanes: int) -> None:
+    x = tc.placeholder((512, 500), name="x")
+    plain = build([tc.ops.argmax(x, axis=axis)])
+    s = auto_schedule(plain, replace(AVX2, threads=2))
+    folds = [z for z in sites(s.program.body) if plain.params[0].buffer in facts(z.leaf).read]
+    assert [const_int(z.loops[-1].extent) for z in folds if is_in_lanes(z)] == [lanes] * len(folds)
+    assert folds[0].loops[0].kind is ForKind.PARALLEL
+    a = np.random.default_rng(0).integers(-9, 10, (512, 500)).astype(np.float32)  # With ties.
+    assert np.array_equal(tc.compile(s, target="cpu")(a), a.argmax(axis))
+
+
+def test_threads_do_not_meet_for_each_row() -> None:
+    x = tc.placeholder((100000, 12), name="x")
+    s = auto_schedule(build([tc.ops.argmax(x, axis=0)]), AVX2)
+    assert not any(z.kind is ForKind.PARALLEL for y in sites(s.program.body) for z in y.loops)

@@ -45,6 +45,7 @@ from tensorc.schedule.auto.steps import (
 )
 from tensorc.schedule.auto.sums import join_sums
 from tensorc.schedule.auto.updates import block_updates
+from tensorc.schedule.auto.windows import folds_windows, in_windows
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.tree import Site, stage_sites
@@ -129,6 +130,8 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
             inner = site.loops[-1]
             if extent_of(inner) > 1:
                 attempt(s, partial(vectors, s, Loop(s, stage, inner.var), lanes_of(site, target)))
+    elif folds_windows(last, target):
+        attempt(s, partial(in_windows, s, stage, target))
     elif reads_rows(last):
         before = set(s.stages)
         attempt(s, partial(of_everything, s, stage))

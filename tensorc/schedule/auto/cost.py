@@ -28,7 +28,7 @@ from tensorc.ir.expr import (
     const_int,
 )
 from tensorc.ir.facts import leaf_loads
-from tensorc.ir.stmt import Accumulate, Store
+from tensorc.ir.stmt import Store
 from tensorc.ir.walk import loads, walk, written_buffers
 
 if TYPE_CHECKING:
@@ -200,8 +200,3 @@ def bytes_of(buffer: Buffer) -> int:
 def elements_of(buffer: Buffer) -> int:
     """The number of elements of a buffer."""
     return prod(const_int(n) or SYMBOLIC for n in buffer.shape)
-
-
-def is_sum(site: Site) -> bool:
-    """Whether a leaf folds values into one buffer."""
-    return isinstance(site.leaf, Accumulate) and len(site.leaf.buffers) == 1

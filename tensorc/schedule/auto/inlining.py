@@ -64,12 +64,15 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
 
 
 def _loses_rows(made: Store, site: Site, use: Load) -> bool:
-    """Whether a sum that reads elements again and again would read them in no regular steps.
+    """Whether a sum that reads elements again and again could not read them in regular steps.
 
-    As where `made` is a change of shape: what was at [i, k] comes from [i, k // 8, k % 8].
+    As where `made` is a change of shape: what was at [i, k] comes from [i, k // 8, k % 8]. Or where
+    the sum reads the other buffer too, as a product with its own transpose: one of them is packed.
     """
     if not isinstance(site.leaf, Accumulate) or _repeats(site, use) == 1:
         return False
+    if not facts(site.leaf).read.isdisjoint(facts(made).read):
+        return True
     steps = (x.var for x in site.loops if depends(use.indices, x.var))
     known = [x for x in steps if all(coefficient(i, x) is not None for i in use.indices)]
     places = [x for x in made.indices if isinstance(x, Var)]

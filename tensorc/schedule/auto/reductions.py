@@ -11,7 +11,6 @@ from tensorc.ir.stmt import Accumulate, Check
 from tensorc.schedule.auto.cost import (
     depends,
     extent_of,
-    is_sum,
     iterations,
     lanes_of,
     stride,
@@ -95,7 +94,7 @@ def _factored(s: Schedule, stage: str, loop: Loop, *, last: bool = False) -> tup
     """Partial results for each iteration of `loop`: their stage, and the loop that folds them."""
     before, name = set(s.stages), loop.name
     s.rfactor(loop, last=last)
-    (made,) = set(s.stages) - before
+    made = next(x for x in s.stages if x not in before)
     return made, s.loops(stage)[-1] if s.loops(stage) else s.loop(stage, f"{name}.fold")
 
 
@@ -122,9 +121,9 @@ def _loops_of(s: Schedule, stage: str, extent: int, *, folds: bool = False) -> l
 
 
 def _accumulation(s: Schedule, stage: str) -> Site | None:
-    """The one statement that folds values into `stage`."""
+    """The one statement that folds values into `stage`, and maybe into others beside."""
     found = [x for x in stage_sites(s.program, stage) if isinstance(x.leaf, Accumulate)]
-    return found[0] if len(found) == 1 and is_sum(found[0]) else None
+    return found[0] if len(found) == 1 else None
 
 
 def _contiguous(site: Site) -> For | None:
@@ -141,7 +140,8 @@ def _contiguous(site: Site) -> For | None:
 
 def reads_rows(site: Site) -> bool:
     """Whether the innermost loop reduces contiguous neighbours."""
-    return bool(site.loops) and is_sum(site) and _contiguous(site) is site.loops[-1]
+    folds = bool(site.loops) and isinstance(site.leaf, Accumulate)
+    return folds and _contiguous(site) is site.loops[-1]
 
 
 def of_everything(s: Schedule, stage: str) -> None:
@@ -193,12 +193,13 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
         wide = max(wide, min(-(-share // wide) * wide, most))
     column = Loop(s, stage, lane.var)
     outer = [Loop(s, stage, x.var) for x in spatial[:-1]]
-    if far or extent_of(lane) > wide:
+    alone = len(site.leaf.buffers) == 1  # The parts of a pair cannot be cached apart.
+    if extent_of(lane) > wide or (far and alone):
         tile, column = s.split(column, wide)
         outer.append(tile)
     rows = [Loop(s, stage, x.var) for x in reduced]
     s.reorder(*rows, column)
-    if not outer:
+    if not outer or not alone:
         for x in stage_sites(s.program, stage):
             attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))
         return

@@ -128,6 +128,8 @@ def _nest_on_threads(s: Schedule, nest: For | If | Leaf) -> None:
         return
     (*_, last) = inside
     for loop in _outer_loops(nest):
+        if work_of(sites(loop)) < PARALLEL_WORK:
+            return  # Inside of a loop that goes on: threads would meet in each iteration.
         stage = written_buffers(last.leaf)
         if stage and attempt(s, partial(s.parallel, Loop(s, stage[0].name, loop.var))):
             return
