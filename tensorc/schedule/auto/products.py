@@ -173,9 +173,7 @@ def _outside_of_blocks(s: Schedule, stage: str, product: Product, use: Load) -> 
 
 def _rows_are_far(product: Product, shared: Load | None, least: int) -> bool:
     """Whether the operand of the rows comes from far for each panel, of `least` columns in all."""
-    if shared is None or stride(shared, product.lane.var) != 1:
-        return False
-    if extent_of(product.lane) < least or len(product.reduced) > 1:
+    if shared is None or extent_of(product.lane) < least or len(product.reduced) > 1:
         return False
     far = (u for u in leaf_loads(product.leaf) if stride(u, product.lane.var) == 0)
     steps = extent_of(product.rows) * iterations(product.reduced)
@@ -259,12 +257,14 @@ def _packed(
     panel: int | None,
     lanes: int,
 ) -> None:
-    """Copy row by row of the panel, each in whole registers."""
+    """Copy row by row of the panel, or of several at once, each in whole registers."""
     copied = s.cache_read(use.buffer.name, at, order=order, pad=pad, panel=panel)
     copy = copied.loops[-use.buffer.ndim :]
     if order is not None and panel is None:
         copy = tuple(copy[d] for d in order)
         s.reorder(*copy)
+    if order is None and panel is not None:  # What neighbours in memory is read together.
+        s.reorder(*copy[:-1], copied.loops[-use.buffer.ndim - 1], copy[-1])
     if const_int(s.extent(copy[-1])) is None:
         return
     across = copy[-1] if order is None else copy[order.index(use.buffer.ndim - 1)]
