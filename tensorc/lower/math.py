@@ -101,10 +101,13 @@ def _clamp(w: Work, x: Expr, least: float, most: float) -> Expr:
 
 
 def _reduce_exp(w: Work, x: Expr) -> tuple[Expr, Expr]:
-    """Find r and n with x = n log(2) + r (W. J. Cody and W. Waite, "Software Manual", 1980)."""
-    k, n = w.nearest(x, _LOG2_E[w.dtype])
+    """Find r and n with x = n log(2) + r (W. J. Cody and W. Waite, "Software Manual", 1980).
+
+    n is left in bits, as `Work.nearest` does.
+    """
+    k, bits = w.nearest(x, _LOG2_E[w.dtype])
     high, low = _LN2[w.dtype]
-    return w(w.mad(k, -low, w.mad(k, -high, x)), "r"), n
+    return w(w.mad(k, -low, w.mad(k, -high, x)), "r"), bits
 
 
 def _exp_minus_one(w: Work, r: Expr) -> Expr:
@@ -114,21 +117,22 @@ def _exp_minus_one(w: Work, r: Expr) -> Expr:
 
 
 def _exp(w: Work, x: Expr) -> Expr:
-    r, n = _reduce_exp(w, _clamp(w, x, *_EXP_RANGE[w.dtype]))
-    return w.scale(_exp_minus_one(w, r) + w.const(1), n)
+    r, bits = _reduce_exp(w, _clamp(w, x, *_EXP_RANGE[w.dtype]))
+    return w.scaled(w(_exp_minus_one(w, r)), bits)
 
 
 def _exp2(w: Work, x: Expr) -> Expr:
     x = _clamp(w, x, *_EXP2_RANGE[w.dtype])
-    k, n = w.nearest(x, 1.0)
+    k, bits = w.nearest(x, 1.0)
     fraction = w(x - k)
     r = w(w.mad(fraction, _LN2_WHOLE[w.dtype], fraction * w.const(_LN2_LOW[w.dtype])), "r")
-    return w.scale(_exp_minus_one(w, r) + w.const(1), n)
+    return w.scaled(w(_exp_minus_one(w, r)), bits)
 
 
 def _expm1(w: Work, x: Expr) -> Expr:
     clamped = _clamp(w, x, _EXPM1_LEAST[w.dtype], _EXP_RANGE[w.dtype][1])
-    r, n = _reduce_exp(w, clamped)
+    r, bits = _reduce_exp(w, clamped)
+    n = w.whole(bits)
     half = w(n >> w.int(1), "half")
     first, second = w(w.power_of_two(half)), w(w.power_of_two(n - half))
     inverse = w.power_of_two(half - n)
@@ -254,7 +258,8 @@ def _reduce_angle(w: Work, x: Expr) -> tuple[Expr, Expr]:
     d = Work(float64, w.fused)
     d.lets = w.lets
     wide = d(Cast(x, float64) if w.dtype == float32 else x)
-    k, n = d.nearest(wide, _TWO_OVER_PI)
+    k, bits = d.nearest(wide, _TWO_OVER_PI)
+    n = d.whole(bits)
     r: Expr = wide
     for part in _HALF_PI:
         r = d.mad(k, -part, r)
@@ -338,12 +343,12 @@ def _pow(w: Work, x: Expr, y: Expr) -> Expr:
     product = Pair.of_product(w, exponent, log.high)
     low = w(product.low + exponent * log.low)
     high = _clamp(w, product.high, -1100.0, 1100.0)
-    k, n = w.nearest(high, 1.0)
+    k, bits = w.nearest(high, 1.0)
     ln2 = _LN2_WHOLE[float64]
     small = w(Select(_equal(high, product.high), low, zero))
     fraction = w((high - k) + small)
     r = w(w.mad(fraction, ln2, fraction * w.const(_LN2_LOW[float64])), "r")
-    result: Expr = w(w.scale(_exp_minus_one(w, r) + one, n))
+    result: Expr = w(w.scaled(w(_exp_minus_one(w, r)), bits))
     grows = w(y > zero, "grows")
     result = Select(_equal(a, zero), w.select(grows, 0.0, INF), result)
     result = w(Select(_equal(a, w.const(INF)), w.select(grows, INF, 0.0), result))

@@ -93,21 +93,30 @@ class Work:
         """2**n for an integer n in the range of normal numbers."""
         return self.from_bits((n + self.int(self.bias)) << self.int(self.mantissa))
 
-    def scale(self, x: Expr, n: Expr) -> Expr:
-        """Scale x by 2**n, rounded once: n may leave the range of exponents by as much again."""
-        half = self(n >> self.int(1), "half")
-        return x * self.power_of_two(half) * self.power_of_two(n - half)
+    def scaled(self, x: Expr, bits: Expr) -> Expr:
+        """`(1 + x) * 2**n` with n as `nearest` left it in `bits`, the scaling rounded once.
+
+        n may leave the range of exponents by as much again, so it is applied in halves: both are
+        in the low bits of `bits // 2` and of what that leaves, and already have their bias.
+        """
+        place = self.int(self.mantissa)
+        half = self(bits >> self.int(1), "half")
+        first = self(self.from_bits(half << place), "scale")
+        return self.mad(x, first, first) * self.from_bits((bits - half) << place)
 
     def nearest(self, x: Expr, by: float) -> tuple[Expr, Expr]:
-        """Round x * by to the nearest integer, as a float and as an integer.
+        """Round x * by to the nearest integer n: as a float, and as bits of which n is a part.
 
-        Adding 1.5 * 2**(p - 1) leaves the integer in the low bits of the sum; |x * by| must be
-        below 2**(p - 3).
+        Adding 1.5 * 2**(p - 1) + 2 * bias leaves n, with twice the bias of exponents, in the low
+        bits of the sum; |x * by| must be below 2**(p - 3).
         """
-        magic = self.const(1.5 * 2.0**self.mantissa)
+        magic = self.const(1.5 * 2.0**self.mantissa + 2 * self.bias)
         shifted = self(self.mad(x, by, magic), "shifted")
-        start = magic_bits(self)
-        return self(shifted - magic, "k"), self(self.bits(shifted) - self.int(start), "n")
+        return self(shifted - magic, "k"), self(self.bits(shifted), "bits")
+
+    def whole(self, bits: Expr) -> Expr:
+        """The integer that `nearest` left in `bits`."""
+        return self(bits - self.int(magic_bits(self)), "n")
 
     def copysign(self, magnitude: Expr, sign: Expr) -> Expr:
         """`magnitude`, which is not negative, with the sign of `sign`."""
@@ -124,8 +133,8 @@ class Work:
 
 
 def magic_bits(w: Work) -> int:
-    """The bits of 1.5 * 2**(p - 1)."""
-    return (w.bias + w.mantissa) << w.mantissa | 1 << (w.mantissa - 1)
+    """The bits of 1.5 * 2**(p - 1) + 2 * bias."""
+    return ((w.bias + w.mantissa) << w.mantissa | 1 << (w.mantissa - 1)) + 2 * w.bias
 
 
 class Pair:

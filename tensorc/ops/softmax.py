@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 def softmax(x: Tensor, axis: AxisLike = -1) -> Tensor:
-    """`exp(x) / sum(exp(x))` along `axis`; integers give float32."""
+    """`exp(x) / sum(exp(x))` along `axis`; integers give float32.
+
+    One division for each sum: its reciprocal, between 1 / n and 1, multiplies the exponentials.
+    """
     parts = exp(shifted(x, axis))
-    return elementwise(
-        lambda a, b: as_expr(a) / b, parts, sum(parts, axis, keepdims=True), name="softmax"
-    )
+    total = sum(parts, axis, keepdims=True)
+    share = elementwise(lambda b: as_expr(1.0, b.dtype) / b, total, name="share")
+    return elementwise(lambda a, b: a * b, parts, share, name="softmax")
 
 
 def log_softmax(x: Tensor, axis: AxisLike = -1) -> Tensor:

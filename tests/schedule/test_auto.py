@@ -165,6 +165,14 @@ def test_sums_that_read_one_large_array_are_one_pass_over_it(last: bool) -> None
         np.testing.assert_array_equal(found, exact)
 
 
+def test_a_fold_over_rows_does_not_keep_the_rows_on_one_thread() -> None:
+    x, labels = tc.placeholder((4096, 1000), name="x"), tc.placeholder(4096, "int32", name="labels")
+    s = auto_schedule(build([tc.ops.cross_entropy(x, labels)]), AVX2)
+    nest = next(n for n in nests(s.program.body) if "sum.rf" in {b.name for b in facts(n).written})
+    assert nest.kind is ForKind.PARALLEL  # type: ignore[union-attr]
+    assert [b.name for b in facts(nest).written][-1] == "softmax_cross_entropy"
+
+
 def test_sums_over_different_loops_stay_apart() -> None:
     x = tc.placeholder((40, 48, 64), name="x")
     s = auto_schedule(build([tc.ops.sum(x, axis=(0, 1)), tc.ops.sum(x, axis=(0, 2))]), AVX2)

@@ -53,6 +53,8 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
         return False  # A recurrence.
     if any(_loses_rows(writers[0].leaf, site, use) for site, use in uses):
         return False
+    if any(_folds_all(x) for x, _ in uses) and _reads_sums(program, writers[0]):
+        return False  # It is computed with its rows, on threads, and folded afterwards.
     cost = cost_of(writers[0].leaf.value)
     if cost == 0:
         return True
@@ -79,6 +81,23 @@ def _loses_rows(made: Store, site: Site, use: Load) -> bool:
     values = dict(zip(places, use.indices, strict=True)) if len(places) == len(made.indices) else {}
     reads = [simplify(substitute(i, values)) for read in leaf_loads(made) for i in read.indices]
     return any(coefficient(i, x) is None for i in reads for x in known)
+
+
+def _folds_all(site: Site) -> bool:
+    """Whether a leaf folds values into one element."""
+    leaf = site.leaf
+    return isinstance(leaf, Accumulate) and not any(
+        depends(leaf.indices, x.var) for x in site.loops
+    )
+
+
+def _reads_sums(program: Program, writer: Site) -> bool:
+    """Whether a leaf reads the result of a reduction."""
+    read = {use.buffer for use in leaf_loads(writer.leaf)}
+    return any(
+        isinstance(x.leaf, Accumulate) and not read.isdisjoint(x.leaf.buffers)
+        for x in sites(program.body, lambda stmt: not read.isdisjoint(facts(stmt).written))
+    )
 
 
 def _overlap(site: Site, buffer: Buffer) -> float:

@@ -9,6 +9,8 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.schedule.auto.cost import (
+    LONG_WORK,
+    cost_of,
     depends,
     extent_of,
     iterations,
@@ -102,6 +104,8 @@ def _registers(site: Site, loop: For, lanes: int) -> int:
     """How many registers of partial results: as many as leave no rest of `loop`, if some do."""
     assert isinstance(site.leaf, Accumulate)
     extent = extent_of(loop)
+    if max(map(cost_of, site.leaf.values)) >= LONG_WORK:
+        return 1  # A step takes longer than an addition, and its constants need registers.
     steps = iterations(x for x in site.loops if not depends(site.leaf.indices, x.var))
     fits = (n for n in REGISTERS if extent % (n * lanes) == 0 and steps >= 2 * n * lanes)
     return next(fits, VECTORS if extent >= 2 * VECTORS * lanes else 1)

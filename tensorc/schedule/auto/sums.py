@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.facts import facts, nests
-from tensorc.ir.stmt import Accumulate, For, ForKind
-from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of
+from tensorc.ir.stmt import Accumulate, Check, For, ForKind
+from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of, depends
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites
@@ -84,7 +84,15 @@ def _together(s: Schedule, first: Var, second: Var) -> None:
     if len(mine) != len(others):
         raise ScheduleError(f"{first.name} and {second.name} have not the same loops inside")
     for a, b in zip(mine, others, strict=True):
+        if _chooses(one, a) and not _chooses(two, b):
+            raise ScheduleError(f"{first.name} would wait for the fold over {second.name}")
         s.fuse_with(*(Loop(s, facts(x).written[-1].name, x.var) for x in (a, b)))
+
+
+def _chooses(nest: For, loop: For) -> bool:
+    """Whether each iteration of `loop` has results of its own, so that threads may share them."""
+    inside = (x.leaf for x in sites(nest) if loop in x.loops)
+    return all(depends(x.indices, loop.var) for x in inside if not isinstance(x, Check))
 
 
 def _loops_over(nest: For, buffer: Buffer) -> list[For]:
