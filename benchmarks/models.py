@@ -35,7 +35,7 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Te
     """Each row of `x` less its mean, over its standard deviation; then scaled and shifted."""
     centred = x - tc.ops.mean(x, axis=-1, keepdims=True)
     variance = tc.ops.mean(centred * centred, axis=-1, keepdims=True)
-    return centred / tc.ops.sqrt(variance + eps) * scale + shift
+    return centred * tc.ops.rsqrt(variance + eps) * scale + shift
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

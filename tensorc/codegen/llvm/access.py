@@ -8,6 +8,7 @@ together. Otherwise: LLVM's gather and scatter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.arith import constant, plain, select
@@ -15,6 +16,7 @@ from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
 from tensorc.codegen.llvm.pattern import Spread
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.dtypes import DType, bool_
+from tensorc.ir.expr import const_int
 
 if TYPE_CHECKING:
     from tensorc.codegen.llvm.builder import Builder
@@ -175,6 +177,7 @@ def _load_row(b: Builder, place: Place, at: Poly, count: int, bits: Val | None) 
     vec = f"<{count} x {type_}>"
     pointer = address(b, place, at)
     if bits is None:
+        _ask_ahead(b, place, pointer)
         return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}")
     name = f"llvm.masked.load.v{count}{b.suffix(type_, False)}.p0"
     ones = f"<{count} x i1>"
@@ -183,6 +186,17 @@ def _load_row(b: Builder, place: Place, at: Poly, count: int, bits: Val | None) 
         f"call {vec} @{name}(ptr align {_align(place)} {pointer}, {ones} {bits.text}, "
         f"{vec} zeroinitializer)"
     )
+
+
+def _ask_ahead(b: Builder, place: Place, pointer: str) -> None:
+    """Ask for what a loop with the hint `prefetch` reads later, where that may be in the buffer."""
+    sizes = [const_int(n) for n in place.buffer.shape]
+    room = None if None in sizes else prod(n or 0 for n in sizes) * place.buffer.dtype.bytes
+    if not b.ahead or place.room is not None or (room is not None and room <= abs(b.ahead)):
+        return
+    further = b.op(f"getelementptr i8, ptr {pointer}, i64 {b.ahead}")
+    name = b.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+    b.line(f"call void @{name}(ptr {further}, i32 0, i32 3, i32 1)")  # A read, to all caches.
 
 
 def _load_spread(b: Builder, place: Place, offset: Poly, spread: Spread, mask: Mask | None) -> str:

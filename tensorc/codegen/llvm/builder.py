@@ -67,6 +67,7 @@ class Builder:
         self.current = "entry"
         self.lanes = 0
         self.nontemporal = False  # Whether vector stores go around the caches, where they can.
+        self.ahead = 0  # Vectors that are read from memory also ask for the line so many bytes on.
         self.depth: dict[str, int] = {}
         self.level = 0
         self.varying: set[str] = {LANE}

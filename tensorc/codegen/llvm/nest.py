@@ -184,6 +184,9 @@ class _NestEmitter(StmtEmitter):
         """All lines of the function."""
         self.b.jump("%leave")
         self.b.label("%leave")
+        fence = self.b.module.features.fence
+        if self.bypasses and fence:
+            self.b.line(f"call void @{self.b.module.declare(fence, 'void', [])}()")
         self.b.line("ret void")
         self.b.entry.append("  br label %start")
         return self.b.body()

@@ -57,6 +57,7 @@ class StmtEmitter(ExprEmitter):
         super().__init__(b)
         self.checks = checks
         self.status, self.error, self.failed = status, error, failed
+        self.bypasses = False  # Whether stores go around the caches, so that the end has a fence.
 
     def emit(self, stmt: Stmt) -> None:
         """Emit one statement."""
@@ -102,7 +103,10 @@ class StmtEmitter(ExprEmitter):
         elif dict(loop.annotations).get("nontemporal") and not b.nontemporal:
             self._around_caches(loop, start, extent)
         else:
+            before, hint = b.ahead, dict(loop.annotations).get("prefetch", b.ahead)
+            b.ahead = hint if isinstance(hint, int) else before
             self.serial(loop.var, start, extent, loop.body)
+            b.ahead = before
 
     def limits(self, loop: For) -> tuple[Poly, Poly]:
         """The start and the extent of a loop; constant ones are noted as its variable's range."""
@@ -152,6 +156,7 @@ class StmtEmitter(ExprEmitter):
         if not low:
             self.serial(loop.var, start, extent, loop.body)
             return
+        self.bypasses = True
         bits = functools.reduce(lambda x, y: b.op(f"or i64 {x}, {y}"), low)
         rest = b.op(f"and i64 {bits}, {STREAM_ALIGN - 1}")
         fits, other, after = (b.new_label(x) for x in ("stream", "plain", "end"))
@@ -161,8 +166,6 @@ class StmtEmitter(ExprEmitter):
             b.nontemporal = nontemporal
             with self.region(self.mask):
                 self.serial(loop.var, start, extent, loop.body)
-            if nontemporal and b.module.features.fence:
-                b.line(f"call void @{b.module.declare(b.module.features.fence, 'void', [])}()")
             b.jump(after)
         b.nontemporal = False
         b.label(after)

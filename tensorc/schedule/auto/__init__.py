@@ -19,6 +19,7 @@ from tensorc.ir.expr import Load
 from tensorc.ir.facts import nests, reads
 from tensorc.ir.stmt import Accumulate, Check, For, Program, Role, Store
 from tensorc.ir.walk import written_buffers
+from tensorc.schedule.auto.ahead import read_ahead
 from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import (
     FAR_BYTES,
@@ -69,6 +70,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     for stage in s.stages:
         attempt(s, partial(_in_lanes, s, stage, target))
     join_sums(s, tiled)
+    read_ahead(s)
     run_on_threads(s)
     return s
 

@@ -45,7 +45,7 @@ MEMORY_WORK = 8  # What an element costs that is loaded and stored, beside its a
 DIVISION = 4  # What a division costs.
 MAX_INLINE = 400  # Cost of an element beyond which it is stored: expressions stay of bounded size.
 SHARED_BYTES = 256 * 1024  # An array larger than this is worth reading once for two nests.
-FAR_BYTES = 32 * 1024 * 1024  # A result beyond this has left the caches before anyone reads it.
+FAR_BYTES = 8 * 1024 * 1024  # A result beyond this mostly leaves the caches before it is read.
 SYMBOLIC = 4096  # What a symbolic extent counts for when work is estimated.
 CHEAP_CALLS = (
     "abs",

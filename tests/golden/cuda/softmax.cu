@@ -15,12 +15,6 @@ template <typename T> __device__ __forceinline__ T shift_left(T a, T b) {
   return b < 0 || b >= T(8 * sizeof(T)) ? T(0) : T((unsigned long long)a << b);
 }
 
-// a + b modulo 2^32 or 2^64: what C leaves undefined for signed integers.
-__device__ __forceinline__ int wrapping_add(int a, int b) { return (int)((unsigned)a + (unsigned)b); }
-__device__ __forceinline__ long long wrapping_add(long long a, long long b) {
-  return (long long)((unsigned long long)a + (unsigned long long)b);
-}
-
 // a - b modulo 2^32 or 2^64.
 __device__ __forceinline__ int wrapping_sub(int a, int b) { return (int)((unsigned)a - (unsigned)b); }
 __device__ __forceinline__ long long wrapping_sub(long long a, long long b) {
@@ -94,13 +88,15 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
     // total.part[tid] += ...
     const float x_0 = row[k] - largest;
     const float x_1 = minimum(maximum(x_0, -104.5f), 89.5f);
-    const float shifted_2 = fmaf(x_1, 1.442695f, 1.2582912e+07f);
-    const float k_3 = shifted_2 - 1.2582912e+07f;
-    const int n_4 = wrapping_sub(__float_as_int(shifted_2), 1262485504);
+    const float shifted_2 = fmaf(x_1, 1.442695f, 1.2583166e+07f);
+    const float k_3 = shifted_2 - 1.2583166e+07f;
+    const int bits_4 = __float_as_int(shifted_2);
     const float r_5 = fmaf(k_3, 0.00021219444f, fmaf(k_3, -0.6933594f, x_1));
     const float t_6 = r_5 * r_5;
-    const int half_7 = n_4 >> 1;
-    total_part += (fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5) + 1.0f) * __int_as_float(shift_left<int>(wrapping_add(half_7, 127), 23)) * __int_as_float(shift_left<int>(wrapping_add(wrapping_sub(n_4, half_7), 127), 23));
+    const float t_7 = fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5);
+    const int half_8 = bits_4 >> 1;
+    const float scale_9 = __int_as_float(shift_left<int>(half_8, 23));
+    total_part += fmaf(t_7, scale_9, scale_9) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_8), 23));
   }
 
   // total[] += total.part[tid]
@@ -133,13 +129,15 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
     if (k * 256 + tid < 1000) {
       const float x_0 = row[k] - largest;
       const float x_1 = minimum(maximum(x_0, -104.5f), 89.5f);
-      const float shifted_2 = fmaf(x_1, 1.442695f, 1.2582912e+07f);
-      const float k_3 = shifted_2 - 1.2582912e+07f;
-      const int n_4 = wrapping_sub(__float_as_int(shifted_2), 1262485504);
+      const float shifted_2 = fmaf(x_1, 1.442695f, 1.2583166e+07f);
+      const float k_3 = shifted_2 - 1.2583166e+07f;
+      const int bits_4 = __float_as_int(shifted_2);
       const float r_5 = fmaf(k_3, 0.00021219444f, fmaf(k_3, -0.6933594f, x_1));
       const float t_6 = r_5 * r_5;
-      const int half_7 = n_4 >> 1;
-      B[(long long)i * 1000 + k * 256 + tid] = (fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5) + 1.0f) * __int_as_float(shift_left<int>(wrapping_add(half_7, 127), 23)) * __int_as_float(shift_left<int>(wrapping_add(wrapping_sub(n_4, half_7), 127), 23)) / total;
+      const float t_7 = fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5);
+      const int half_8 = bits_4 >> 1;
+      const float scale_9 = __int_as_float(shift_left<int>(half_8, 23));
+      B[(long long)i * 1000 + k * 256 + tid] = fmaf(t_7, scale_9, scale_9) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_8), 23)) / total;
     }
   }
 }

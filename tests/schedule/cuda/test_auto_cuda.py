@@ -105,9 +105,10 @@ def test_a_softmax_is_one_kernel_that_reads_each_row_once() -> None:
         "max": ("shared", 4),
         "shift": ("shared", 4),
         "sum": ("shared", 4),
+        "share": ("shared", 4),
     }
     assert [stage for stage, _ in phases(s.program)] == [
-        *("x.local", "max", "max", "shift", "exp", "sum", "sum", "softmax")
+        *("x.local", "max", "max", "shift", "exp", "sum", "sum", "share", "softmax")
     ]
 
 
