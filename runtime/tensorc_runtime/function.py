@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WORKSPACE_ALIGNMENT = 64
 
 _MAX_PLANS = 1024
+_MAX_HEADS = 4096
 _SERIAL = ctypes.c_int32(1)
 _RUN_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
 _WORKSPACE_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), ctypes.c_int32)
@@ -47,10 +48,22 @@ class _Head(ctypes.Structure):
     )
 
 
+_ARRAY = np.ndarray
 _OFFSET = object.__basicsize__
 _READABLE = 0x1 | 0x100  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_ALIGNED
 _WRITABLE = _READABLE | 0x400  # NPY_ARRAY_WRITEABLE
 _head = _Head.from_address  # Ten times faster than `array.ctypes.data`.
+
+
+_heads: dict[int, _Head] = {}  # By the address of an array, which is read anew through its head.
+
+
+def _head_of(array: Array) -> _Head:
+    """The head of an array that is not among `_heads`, and will be."""
+    if len(_heads) >= _MAX_HEADS:
+        _heads.clear()
+    head = _heads[id(array)] = _head(id(array) + _OFFSET)
+    return head
 
 
 def _can_read_heads() -> bool:
@@ -221,20 +234,18 @@ class Function:
         if (
             not _SHORT_WAY
             or len(inputs) != len(self._inputs)
-            or (out is not None and out.__class__ is not np.ndarray)
+            or (out is not None and out.__class__ is not _ARRAY)
         ):
             return self._checked_call(inputs, out)
         pointers = self._pointers.copy()
-        shapes = []
         for (i, dtype, flags), array in zip(self._inputs, inputs, strict=True):
-            if array.__class__ is not np.ndarray or array.dtype is not dtype:
+            if array.__class__ is not _ARRAY or array.dtype is not dtype:
                 return self._checked_call(inputs, out)
-            head = _head(id(array) + _OFFSET)
+            head = _heads.get(id(array)) or _head_of(array)
             if head.flags & flags != flags:
                 return self._checked_call(inputs, out)
             pointers[i] = head.data
-            shapes.append(array.shape)
-        plan = self._plans.get(tuple(shapes))
+        plan = self._plans.get(tuple([array.shape for array in inputs]))
         if plan is None:
             return self._checked_call(inputs, out)
         if out is None:
@@ -285,8 +296,9 @@ class Function:
         call = self._signature.check(inputs, out, self._state)
         plan = self._plan(call.dims)
         shapes = tuple(call.arrays[i].shape for i in self._signature.inputs)
-        if out is None:  # Then the shapes of the inputs have told all sizes.
-            if len(self._plans) >= _MAX_PLANS:
+        given = {i: a for i, a in enumerate(call.arrays) if i not in self._signature.outputs}
+        if out is None or self._signature.bind_dims(given)[0] == call.dims:
+            if len(self._plans) >= _MAX_PLANS:  # The shapes of the inputs tell all sizes.
                 self._plans.clear()
             self._plans[shapes] = plan
         self._launch(plan, [address(a) for a in call.arrays])

@@ -494,3 +494,22 @@ def test_the_short_way_reads_what_numpy_says() -> None:
         assert head.data == array.ctypes.data
         assert bool(head.flags & 1) == array.flags.c_contiguous
     assert ctypes.sizeof(ctypes.c_size_t) == ctypes.sizeof(ctypes.c_void_p)
+
+
+def test_a_call_whose_out_was_given_before_takes_the_short_way(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f = one_output(library)
+    total, count, calls = np.zeros(1), np.zeros((), np.int64), np.zeros((), np.int64)
+    assert f(X, total, count, out=calls) is calls
+    monkeypatch.setattr(f._signature, "check", lambda *_: pytest.fail("all was checked again"))
+    assert f(X, total, count, out=calls) is calls
+    assert calls[()] == 2
+
+
+def test_an_array_at_the_address_of_another_is_read_anew(library: Path) -> None:
+    f = one_output(library)
+    for n in range(2, 50):  # Each array takes the place of the one before.
+        total = np.zeros(1)
+        f(np.full(n, n, np.float32), total, np.zeros((), np.int64))
+        assert total[0] == n * n
