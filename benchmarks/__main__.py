@@ -28,6 +28,7 @@ from benchmarks import (
     scaling,
     startup,
     train,
+    transformer,
 )
 from benchmarks.harness import Benchmark, Result, measure
 from benchmarks.machine import Canary, Limits, measure_limits
@@ -47,6 +48,7 @@ ALL: tuple[Benchmark, ...] = (
     elementwise.fused,
     elementwise.exp,
     train.train,
+    transformer.train_transformer,
     calls.plain_call,
     calls.bound_call,
     calls.wide_call,

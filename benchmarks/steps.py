@@ -1,9 +1,10 @@
-"""Training steps of an MLP as rivals write them: NumPy by hand, torch, torch.compile, JAX."""
+"""Training steps as rivals write them: torch, torch.compile, JAX; NumPy's of an MLP by hand."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,23 +20,29 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True)
 class Task:
-    """An MLP, where it starts, its optimizer ("sgd" or "adam"), and one batch.
+    """A network, where it starts, its optimizer ("sgd" or "adam"), and one batch.
 
-    `start` holds weight and bias of each layer in turn.
+    Attributes:
+        start: the parameters; of an MLP weight and bias of each layer in turn.
+        flop: of the products of a step.
+        torch_loss: of (torch, parameters, x, y), the mean cross-entropy.
+        jax_loss: the same of (jax, parameters, x, y).
     """
 
-    sizes: tuple[int, ...]
     start: Sequence[Array]
     optimizer: str
     lr: float
     x: Array
     y: Array
+    flop: float
+    torch_loss: Callable[..., Any]
+    jax_loss: Callable[..., Any]
 
-    @property
-    def flop(self) -> float:
-        """Of the products: forward, by weights, and by inputs save for the first layer."""
-        products = [a * b for a, b in itertools.pairwise(self.sizes)]
-        return 2.0 * len(self.x) * (3 * sum(products) - products[0])
+
+def mlp_flop(sizes: Sequence[int], batch: int) -> float:
+    """Of the products: forward, by weights, and by inputs save for the first layer."""
+    products = [a * b for a, b in itertools.pairwise(sizes)]
+    return 2.0 * batch * (3 * sum(products) - products[0])
 
 
 @dataclass
@@ -116,7 +123,7 @@ def torch_step(task: Task) -> Callable[[], float]:
     )
 
     def step() -> float:
-        loss = _torch_loss(module, parameters, x, y)
+        loss = task.torch_loss(module, parameters, x, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -131,7 +138,7 @@ def torch_compiled_step(task: Task) -> Callable[[], float]:
     parameters = [module.tensor(p) for p in task.start]
     first, second = ([module.zeros_like(p) for p in parameters] for _ in range(2))
     x, y = module.from_numpy(task.x), module.from_numpy(task.y).long()
-    gradient = module.func.grad_and_value(lambda p, x, y: _torch_loss(module, p, x, y))
+    gradient = module.func.grad_and_value(lambda p, x, y: task.torch_loss(module, p, x, y))
     taken = itertools.count(1)
 
     def sgd(p: Any, x: Any, y: Any) -> Any:
@@ -163,7 +170,8 @@ def torch_compiled_step(task: Task) -> Callable[[], float]:
     return step
 
 
-def _torch_loss(module: Any, parameters: Sequence[Any], x: Any, y: Any) -> Any:
+def mlp_in_torch(module: Any, parameters: Sequence[Any], x: Any, y: Any) -> Any:
+    """The loss of an MLP."""
     value = x
     for position in range(0, len(parameters), 2):
         value = value.relu() if position else value
@@ -171,19 +179,27 @@ def _torch_loss(module: Any, parameters: Sequence[Any], x: Any, y: Any) -> Any:
     return module.nn.functional.cross_entropy(value, y)
 
 
+def mlp_in_jax(module: Any, parameters: Any, x: Any, y: Any) -> Any:
+    """The loss of an MLP."""
+    value = x
+    for position in range(0, len(parameters), 2):
+        value = module.numpy.maximum(value, 0) if position else value
+        value = value @ parameters[position] + parameters[position + 1]
+    return jax_cross_entropy(module, value, y)
+
+
+def jax_cross_entropy(module: Any, logits: Any, y: Any) -> Any:
+    """The mean over rows of -log softmax(logits)[y]."""
+    logs = module.nn.log_softmax(logits)
+    return -module.numpy.mean(module.numpy.take_along_axis(logs, y[:, None], axis=1))
+
+
 def jax_update(task: Task) -> tuple[Callable[[Any], tuple[Any, Any]], Any]:
     """A jitted function from the state to (state, loss), its buffers donated; and the state."""
     module = jax()
     numbers = module.numpy
     x, y = numbers.asarray(task.x), numbers.asarray(task.y)
-
-    def loss_of(parameters: Any, x: Any, y: Any) -> Any:
-        value = x
-        for position in range(0, len(parameters), 2):
-            value = numbers.maximum(value, 0) if position else value
-            value = value @ parameters[position] + parameters[position + 1]
-        logs = module.nn.log_softmax(value)
-        return -numbers.mean(numbers.take_along_axis(logs, y[:, None], axis=1))
+    loss_of = partial(task.jax_loss, module)
 
     def update(state: Any, x: Any, y: Any) -> Any:
         parameters, first, second, t = state
@@ -240,8 +256,8 @@ def jax_pipelined(task: Task, times: int) -> Callable[[], float]:
 
 
 def all_steps(task: Task) -> dict[str, Callable[[], float]]:
-    """A step of each rival that is installed."""
-    found: dict[str, Callable[[], float]] = {"numpy": NumpyStep(task)}
+    """A step of each rival that is installed, but NumPy."""
+    found: dict[str, Callable[[], float]] = {}
     if installed("torch"):
         found |= {"torch": torch_step(task), "torch.compile": torch_compiled_step(task)}
     if installed("jax"):

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import tensorc as tc
-from benchmarks.harness import Action, Case, Many, bench
+from benchmarks.harness import Case, Many, bench
 from benchmarks.peers import installed
-from benchmarks.steps import NumpyStep, Task, all_steps, jax_pipelined
+from benchmarks.steps import (
+    NumpyStep,
+    Task,
+    all_steps,
+    jax_pipelined,
+    mlp_flop,
+    mlp_in_jax,
+    mlp_in_torch,
+)
 from tensorc import nn, optim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 PIPELINED = 20  # Steps that JAX starts before the last is waited for.
 CHECKED = 4  # Steps whose losses are compared.
@@ -51,12 +59,14 @@ def make_step(setting: Setting) -> tuple[nn.Step, Task]:
     lr = 1e-3 if adam else 1e-2
     rng = np.random.default_rng(0)
     task = Task(
-        setting.sizes,
         [parameter.value.copy() for parameter in model.parameters()],
         setting.optimizer,
         lr,
         rng.uniform(size=(setting.batch, setting.sizes[0])).astype(np.float32),
         rng.integers(0, setting.sizes[-1], setting.batch).astype(np.int32),
+        mlp_flop(setting.sizes, setting.batch),
+        mlp_in_torch,
+        mlp_in_jax,
     )
     optimizer = optim.Adam(lr) if adam else optim.SGD(lr)
     return nn.training_step(model, nn.SoftmaxLoss(), optimizer, setting.batch), task
@@ -68,25 +78,35 @@ def train(setting: Setting) -> Case:
     step, task = make_step(setting)
     loss = np.zeros((), np.float32)
     ours = tc.compile(step).bind(task.x, task.y, out=loss)
-    others = all_steps(task)
+    others: dict[str, Callable[[], float]] = {"numpy": NumpyStep(task), **all_steps(task)}
 
     def check() -> None:
-        """Compare the losses of the first steps with those of the float64 reference.
+        """Compare the losses of the first steps with those of the float64 reference."""
+        exact, rounded = (losses(NumpyStep(task, dtype)) for dtype in (np.float64, np.float32))
+        compare({"tensorc": lambda: (ours(), float(loss))[1], **others}, exact, rounded)
 
-        Rounding may take each as far as several times what NumPy's own float32 run is off.
-        """
-        exact = _losses(NumpyStep(task, np.float64))
-        rounding = 8 * max(abs(a - b) for a, b in zip(_losses(NumpyStep(task)), exact, strict=True))
-        losses = {"tensorc": _losses(lambda: (ours(), float(loss))[1])}
-        losses |= {name: _losses(other) for name, other in others.items()}
-        for name, got in losses.items():
-            np.testing.assert_allclose(got, exact, rtol=0, atol=rounding + 2e-6, err_msg=name)
-
-    rivals: dict[str, Action | Many] = {**others}
-    if installed("jax"):
-        rivals["jax pipelined"] = Many(jax_pipelined(task, PIPELINED), PIPELINED)
-    return Case(ours, check, rivals, flop=task.flop)
+    return Case(ours, check, {**others, **pipelined(task)}, flop=task.flop)
 
 
-def _losses(step: Callable[[], float]) -> list[float]:
+def pipelined(task: Task) -> dict[str, Many]:
+    """JAX's steps, 20 of them started before the last is waited for."""
+    if not installed("jax"):
+        return {}
+    return {"jax pipelined": Many(jax_pipelined(task, PIPELINED), PIPELINED)}
+
+
+def compare(
+    steps: Mapping[str, Callable[[], float]], exact: Sequence[float], rounded: Sequence[float]
+) -> None:
+    """Compare the losses of the first steps with exact ones.
+
+    Rounding may take each as far as several times what a float32 run, `rounded`, is off.
+    """
+    rounding = 8 * max(abs(a - b) for a, b in zip(rounded, exact, strict=True))
+    for name, step in steps.items():
+        np.testing.assert_allclose(losses(step), exact, rtol=0, atol=rounding + 2e-6, err_msg=name)
+
+
+def losses(step: Callable[[], float]) -> list[float]:
+    """Those of the first steps."""
     return [step() for _ in range(CHECKED)]
