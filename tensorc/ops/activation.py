@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ArgumentError
@@ -37,17 +38,19 @@ def gelu(x: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise ArgumentError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
-    def body(v: Expr) -> Expr:
+    def share(v: Expr) -> Expr:
         if approximate == "none":
-            return v * (0.5 * (1.0 + call("erf", v * math.sqrt(0.5))))
-        return v * (0.5 * (1.0 + call("tanh", math.sqrt(2 / math.pi) * (v + 0.044715 * v * v * v))))
+            return 0.5 * (1.0 + call("erf", v * math.sqrt(0.5)))
+        return 0.5 * (1.0 + call("tanh", math.sqrt(2 / math.pi) * (v + 0.044715 * v * v * v)))
 
-    return elementwise(body, x, name="gelu")
+    # Of its own, so that the gradient, which reads it too, can keep it.
+    return elementwise(operator.mul, x, elementwise(share, x, name="gelu.share"), name="gelu")
 
 
 def silu(x: Tensor) -> Tensor:
     """`x * sigmoid(x)`."""
-    return elementwise(lambda v: v * call("sigmoid", v), x, name="silu")
+    share = elementwise(lambda v: call("sigmoid", v), x, name="silu.share")
+    return elementwise(operator.mul, x, share, name="silu")
 
 
 def softplus(x: Tensor) -> Tensor:
