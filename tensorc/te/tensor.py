@@ -130,10 +130,11 @@ class Tensor(Buffer):
 
     def __getitem__(self, indices: ExprLike | tuple[ExprLike, ...]) -> Expr:
         given = indices if isinstance(indices, tuple) else (indices,)
-        if any(isinstance(i, slice | EllipsisType | None) for i in given):
+        part = any(isinstance(i, slice | EllipsisType | None) for i in given)
+        if part or len(given) < self.ndim:
             raise ShapeError(
                 f"{self.name}: a tensor is indexed with one integer for each of its "
-                f"{self.ndim} dimensions; use tc.ops.slice for ranges"
+                f"{self.ndim} dimensions; use tc.ops.slice for parts"
             )
         return Load(self, tuple(_index(self, d, i) for d, i in enumerate(given)), loc=caller_loc())
 

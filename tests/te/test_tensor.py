@@ -95,14 +95,15 @@ def test_the_evaluator_refuses_feeds_that_do_not_fit() -> None:
         (
             lambda: compute((3,), lambda i: A[i]),
             ShapeError,
-            "A has 2 dimensions, but is indexed with 1: A[i]",
+            "A: a tensor is indexed with one integer for each of its 2 dimensions; use "
+            "tc.ops.slice for parts",
         ),
         (lambda: A[0.5, 1], ShapeError, "A: index 0.5 of dimension 0 is not an integer"),
         (
             lambda: A[cast("Any", np.s_[0:1, 1])],
             ShapeError,
             "A: a tensor is indexed with one integer for each of its 2 dimensions; use "
-            "tc.ops.slice for ranges",
+            "tc.ops.slice for parts",
         ),
         (lambda: compute((3,), lambda _: ()), IRError, "compute: the body returned an empty tuple"),
         (
