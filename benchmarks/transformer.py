@@ -56,7 +56,8 @@ class Block(nn.Module):
         batch, length, width = self.size.batch, self.size.length, self.size.width
         parts = ops.reshape(self.enter(self.before(x)), (batch, length, 3, HEADS, width // HEADS))
         apart = ops.transpose(parts, (2, 0, 3, 1, 4))
-        seen = ops.attention(*(ops.slice(apart, n) for n in range(3)), causal=True)
+        query, key, value = (ops.slice(apart, n) for n in range(3))
+        seen = ops.attention(query, key, value, causal=True)
         x = x + self.leave(ops.reshape(ops.transpose(seen, (0, 2, 1, 3)), (batch, length, width)))
         return x + self.down(ops.gelu(self.up(self.between(x))))
 
