@@ -16,7 +16,7 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
-from tensorc.ir.stmt import ForKind
+from tensorc.ir.stmt import Accumulate, ForKind
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cost import Tile, best_tile
 from tensorc.schedule.schedule import Schedule
@@ -203,6 +203,21 @@ def test_a_quotient_that_several_windows_read_is_stored() -> None:
     x, g = tc.placeholder((1, 1, 8, 8), name="x"), tc.placeholder((1, 1, 4, 4), name="g")
     s = auto_schedule(build([tc.grad(tc.ops.max_pool2d(x, 2), x, g)]), AVX2)
     assert "max_pool2d.share" in s.stages
+
+
+def test_windows_have_their_results_in_lanes_and_their_images_together() -> None:
+    x, g = (tc.placeholder((4, 8, 40, 40), name=name) for name in "xg")
+    pooled = tc.ops.max_pool2d(x, 3, stride=1, padding=1)
+    s = auto_schedule(build(tc.grad(tc.ops.sum(pooled * g), [x])), AVX2)
+    assert len(top_nests(s)) == 1
+    folds = [z for z in sites(s.program.body) if isinstance(z.leaf, Accumulate)]
+    assert len(folds) == 3
+    for site in folds:
+        assert [z.kind for z in site.loops[-3:]] == [ForKind.UNROLLED] * 2 + [ForKind.VECTORIZED]
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-3, 4, (4, 8, 40, 40)).astype(np.float32) for _ in range(2))
+    plain = tc.compile(s.plain, target="cpu")(a, b)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(a, b), plain)
 
 
 def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:

@@ -34,6 +34,7 @@ ROW_VECTORS = 2  # Registers of partial results for each of several rows that ar
 MANY = 16  # Groups of rows that leave enough for threads.
 ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
+WINDOW = 8  # Elements in a row of a window that are written out.
 CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
 
 
@@ -143,9 +144,23 @@ def _contiguous(site: Site) -> For | None:
 
 
 def reads_rows(site: Site) -> bool:
-    """Whether the innermost loop reduces contiguous neighbours."""
+    """Whether the innermost loop reduces contiguous neighbours, which no other result shares."""
     folds = bool(site.loops) and isinstance(site.leaf, Accumulate)
-    return folds and _contiguous(site) is site.loops[-1]
+    return folds and _contiguous(site) is site.loops[-1] and not reads_windows(site)
+
+
+def reads_windows(site: Site) -> bool:
+    """Whether neighbours among the results read neighbours, each a few, so that lanes are these."""
+    if len(site.loops) < 2 or not isinstance(site.leaf, Accumulate):
+        return False
+    (*around, along), last = site.loops, site.leaf.indices[-1:]
+    lane = next((x for x in reversed(around) if depends(last, x.var)), None)
+    if lane is None or extent_of(along) > extent_of(lane):
+        return False
+    uses = leaf_loads(site.leaf)
+    moved = [use for use in uses if depends(use.indices, along.var)]
+    plain = all(stride(use, lane.var) is not None for use in uses)
+    return plain and any(stride(use, lane.var) == 1 for use in moved)
 
 
 def of_everything(s: Schedule, stage: str) -> None:
@@ -181,9 +196,10 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
     if site is None or len(found) != 2:
         return
     assert isinstance(site.leaf, Accumulate)
-    spatial = [x for x in site.loops if depends(site.leaf.indices, x.var)]
-    reduced = [x for x in site.loops if x not in spatial]
-    if not spatial or not reduced or site.loops[: len(spatial)] != tuple(spatial):
+    loops = _own_loops(site)
+    spatial = [x for x in loops if depends(site.leaf.indices, x.var)]
+    reduced = [x for x in loops if x not in spatial]
+    if not spatial or not reduced or loops[: len(spatial)] != spatial:
         return
     lane = spatial[-1]
     if any(stride(use, lane.var) is None for use in leaf_loads(site.leaf)):
@@ -203,6 +219,8 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
         outer.append(tile)
     rows = [Loop(s, stage, x.var) for x in reduced]
     s.reorder(*rows, column)
+    if site.conds and extent_of(reduced[-1]) <= WINDOW:
+        s.unroll(rows[-1])  # Lanes at the edges are known then, and all others need no mask.
     if not outer or not alone:
         for x in stage_sites(s.program, stage):
             attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))
@@ -211,6 +229,16 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
     if far and extent_of(reduced[-1]) % ROWS == 0:
         attempt(s, partial(_rows_together, s, rows[-1], column, lanes))
     finish_tile(s, outer[-1].var, lanes)
+
+
+def _own_loops(site: Site) -> list[For]:
+    """The loops around a fold, without those outside of what it folds into."""
+    assert isinstance(site.leaf, Accumulate)
+    loops = list(site.loops)
+    if site.leaf.buffers[0] in site.private:
+        while loops and not depends(site.leaf.indices, loops[0].var):
+            del loops[0]
+    return loops
 
 
 def _rows_together(s: Schedule, row: Loop, column: Loop, lanes: int) -> None:

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
-from tensorc.ir.facts import facts, nests
+from tensorc.ir.facts import facts, leaf_loads, nests
 from tensorc.ir.stmt import Accumulate, Check, For, ForKind
 from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of, depends, extent_of
-from tensorc.schedule.auto.reductions import reads_rows
+from tensorc.schedule.auto.reductions import reads_rows, reads_windows
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_loop, sites
@@ -87,7 +87,7 @@ def _stage(nest: object) -> str | None:
     if len(names) != 1 or not plain or any(isinstance(x.leaf, Check) for x in inside):
         return None
     sums = [x for x in inside if isinstance(x.leaf, Accumulate)]
-    return names[0] if all(reads_rows(x) for x in sums) else None
+    return names[0] if all(reads_rows(x) or reads_windows(x) for x in sums) else None
 
 
 def _row_loop(nest: object) -> For | None:
@@ -98,7 +98,9 @@ def _row_loop(nest: object) -> For | None:
     spatial = _spatial(last)
     if not spatial:
         return None
-    if not isinstance(last.leaf, Accumulate):
+    if reads_windows(last):
+        spatial = _outside_windows(last, spatial)
+    elif not isinstance(last.leaf, Accumulate):
         wide = [x for x in spatial if const_int(x.extent) != 1]
         spatial = spatial[: spatial.index(wide[-1])] if wide else []
     spatial = [x for x in spatial if const_int(x.extent) != 1]
@@ -107,6 +109,19 @@ def _row_loop(nest: object) -> For | None:
         if x not in spatial:
             inner *= extent_of(x)
     return spatial[-1] if spatial and inner <= ROW_LIMIT else None
+
+
+def _outside_windows(site: Site, spatial: list[For]) -> list[For]:
+    """The loops around all that windows run along: what is inside is an image."""
+    folded = [x for x in site.loops if x not in spatial]
+    moved = [
+        i
+        for use in leaf_loads(site.leaf)
+        for i in use.indices
+        if any(depends([i], x.var) for x in folded)
+    ]
+    along = next((n for n, x in enumerate(spatial) if depends(moved, x.var)), len(spatial))
+    return spatial[:along]
 
 
 def _spatial(site: Site) -> list[For]:

@@ -13,7 +13,7 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate
 from tensorc.schedule.auto.cost import SYMBOLIC, depends, is_index, iterations, lanes_of
-from tensorc.schedule.auto.reductions import reads_rows
+from tensorc.schedule.auto.reductions import reads_rows, reads_windows
 from tensorc.schedule.auto.steps import finish_tile
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import stage_sites
@@ -32,7 +32,7 @@ SIZE = 32  # The most elements of a window, which are written out.
 def folds_windows(site: Site, target: Target) -> bool:
     """Whether a fold goes through short windows, which neighbouring results have side by side."""
     parts = _parts(site)
-    if parts is None or not reads_rows(site):
+    if parts is None or not (reads_rows(site) or reads_windows(site)):
         return False
     spatial, reduced = parts
     lane = spatial[-1]
