@@ -278,6 +278,24 @@ def test_a_sum_of_one_long_row_runs_on_threads() -> None:
     assert any(x.kind is ForKind.PARALLEL for site in sites(s.program.body) for x in site.loops)
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "parts"),
+    [((16, 70, 64), 20, 16), ((70000,), 16, 16), ((8, 9000), 20, 8), ((70001,), 16, 0)],
+    ids=["images", "rows", "eight", "prime"],
+)
+def test_few_long_columns_are_summed_in_parts_on_threads(
+    rows: tuple[int, ...], columns: int, parts: int
+) -> None:
+    x = tc.placeholder((*rows, columns), name="x")
+    plain = build([tc.ops.sum(x, axis=tuple(range(len(rows))))])
+    s = auto_schedule(plain, AVX2)
+    threaded = [n for n in nests(s.program.body) if getattr(n, "kind", None) is ForKind.PARALLEL]
+    assert [const_int(n.extent) for n in threaded] == [parts] * bool(parts)  # type: ignore[union-attr]
+    data = np.random.default_rng(0).integers(-9, 10, (*rows, columns)).astype(np.float32)
+    expected = data.reshape(-1, columns).sum(axis=0)  # Exact, in any order.
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(data), expected)
+
+
 def test_columns_are_summed_in_registers() -> None:
     x = tc.placeholder((128, 256), name="x")
     s = auto_schedule(build([tc.ops.sum(x, axis=0)]), AVX2)

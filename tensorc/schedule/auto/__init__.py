@@ -35,7 +35,13 @@ from tensorc.schedule.auto.cost import (
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
-from tensorc.schedule.auto.reductions import along_rows, down_columns, of_everything, reads_rows
+from tensorc.schedule.auto.reductions import (
+    along_rows,
+    by_parts,
+    down_columns,
+    of_everything,
+    reads_rows,
+)
 from tensorc.schedule.auto.rows import join_rows
 from tensorc.schedule.auto.steps import (
     attempt,
@@ -140,4 +146,7 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
         for part in [stage, *(x for x in s.stages if x not in before)]:
             attempt(s, partial(along_rows, s, part, target))
     else:
-        attempt(s, partial(down_columns, s, stage, target))
+        before = set(s.stages)
+        attempt(s, partial(by_parts, s, stage))
+        for part in [stage, *(x for x in s.stages if x not in before)]:
+            attempt(s, partial(down_columns, s, part, target))

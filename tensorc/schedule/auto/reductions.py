@@ -34,6 +34,9 @@ ROW_VECTORS = 2  # Registers of partial results for each of several rows that ar
 MANY = 16  # Groups of rows that leave enough for threads.
 ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
+LONG_COLUMNS = 1024 * 1024  # Elements of columns that are worth cutting in parts, for threads.
+FEW = 512  # Columns: of more, threads have enough.
+PARTS = (16, 14, 15, 12, 10, 8, 9, 7, 6, 5, 4)  # The better ones first.
 WINDOW = 8  # Elements in a row of a window that are written out.
 CHUNK = 4096  # Elements of a partial result, where a reduction has no other loop to cut.
 
@@ -158,9 +161,8 @@ def reads_windows(site: Site) -> bool:
     if lane is None or extent_of(along) > extent_of(lane):
         return False
     uses = leaf_loads(site.leaf)
-    moved = [use for use in uses if depends(use.indices, along.var)]
-    plain = all(stride(use, lane.var) is not None for use in uses)
-    return plain and any(stride(use, lane.var) == 1 for use in moved)
+    near = [stride(use, lane.var) == 1 and depends(use.indices[-1:], along.var) for use in uses]
+    return any(near) and all(stride(use, lane.var) is not None for use in uses)
 
 
 def of_everything(s: Schedule, stage: str) -> None:
@@ -183,6 +185,42 @@ def of_everything(s: Schedule, stage: str) -> None:
     first = stage_sites(s.program, partials)[0]
     if len(first.loops) == 1:
         s.fuse_with(Loop(s, partials, first.loops[0].var), Loop(s, partials, loop.var))
+
+
+def by_parts(s: Schedule, stage: str) -> None:
+    """Sum a few long columns in parts, each with a row of partial results, for threads.
+
+        for c:                               for p:
+          S[c] = 0.0                           for c:
+          for i: S[c] += x[i, c]     becomes     P[p, c] = 0.0
+                                                 for i: P[p, c] += x[p * n + i, c]
+                                             for p: for c: S[c] += P[p, c]
+
+    How many there are depends on the extents alone, so that the bits do not on the threads.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    site = _accumulation(s, stage)
+    if site is None or site.private or iterations(site.loops) < LONG_COLUMNS:
+        return
+    assert isinstance(site.leaf, Accumulate)
+    spatial = [x for x in site.loops if depends(site.leaf.indices, x.var)]
+    reduced = [x for x in site.loops if x not in spatial]
+    if len(spatial) != 1 or site.loops[0] is not spatial[0] or extent_of(spatial[0]) > FEW:
+        return
+    long = extent_of(reduced[0])
+    parts = next((n for n in PARTS if long % n == 0), 1)
+    if parts == 1:
+        return
+    part, column = Loop(s, stage, reduced[0].var), Loop(s, stage, spatial[0].var)
+    if long > parts:
+        part, _ = s.split(part, long // parts)
+    s.reorder(part, column)
+    partials, _ = _factored(s, stage, part)
+    first, last = stage_sites(s.program, partials)
+    for a, b in zip(first.loops, last.loops, strict=False):
+        s.fuse_with(Loop(s, partials, a.var), Loop(s, partials, b.var))
 
 
 def down_columns(s: Schedule, stage: str, target: Target) -> None:
