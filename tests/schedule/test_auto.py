@@ -468,7 +468,12 @@ def test_the_place_of_the_greatest_is_found_in_lanes(axis: int, lanes: int) -> N
     assert np.array_equal(tc.compile(s, target="cpu")(a), a.argmax(axis))
 
 
-def test_threads_do_not_meet_for_each_row() -> None:
-    x = tc.placeholder((100000, 12), name="x")
+@pytest.mark.parametrize(("rows", "parts"), [(100000, 16), (100003, 0)], ids=["parts", "prime"])
+def test_threads_do_not_meet_for_each_row(rows: int, parts: int) -> None:
+    x = tc.placeholder((rows, 12), name="x")
     s = auto_schedule(build([tc.ops.argmax(x, axis=0)]), AVX2)
-    assert not any(z.kind is ForKind.PARALLEL for y in sites(s.program.body) for z in y.loops)
+    threaded = [z for y in sites(s.program.body) for z in y.loops if z.kind is ForKind.PARALLEL]
+    assert {const_int(z.extent) for z in threaded} == {parts} - {0}
+    assert all(z in set(nests(s.program.body)) for z in threaded)
+    a = np.random.default_rng(0).integers(-9, 10, (rows, 12)).astype(np.float32)  # With ties.
+    assert np.array_equal(tc.compile(s, target="cpu")(a), a.argmax(0))
