@@ -113,7 +113,7 @@ def _reduce_exp(w: Work, x: Expr) -> tuple[Expr, Expr]:
 def _exp_minus_one(w: Work, r: Expr) -> Expr:
     """The exponential of a reduced r, less 1."""
     square = w(r * r)
-    return w.mad(square, w.horner(r, EXP[w.dtype]), r)
+    return w.mad(square, w.halves(r, square, EXP[w.dtype]), r)
 
 
 def _exp(w: Work, x: Expr) -> Expr:

@@ -60,19 +60,27 @@ class Work:
         """A constant of the integers with as many bits."""
         return Const(value, self.ints)
 
-    def mad(self, a: Expr, b: Expr | float, c: Expr | float) -> Expr:
+    def mad(self, a: Expr | float, b: Expr | float, c: Expr | float) -> Expr:
         """`a * b + c`, rounded once where the target can, else twice."""
-        y = self.const(b) if isinstance(b, float) else b
-        z = self.const(c) if isinstance(c, float) else c
+        x, y, z = (self.const(v) if isinstance(v, float) else v for v in (a, b, c))
         if self.fused:
-            return Call("fma", (a, y, z), self.dtype)
-        return Binary(BinaryOp.ADD, Binary(BinaryOp.MUL, a, y), z)
+            return Call("fma", (x, y, z), self.dtype)
+        return Binary(BinaryOp.ADD, Binary(BinaryOp.MUL, x, y), z)
 
     def horner(self, x: Expr, coefficients: Sequence[float]) -> Expr:
         """The polynomial at x, lowest power first."""
         result: Expr = self.const(coefficients[-1])
         for c in reversed(coefficients[:-1]):
             result = self.mad(result, x, c)
+        return result
+
+    def halves(self, x: Expr, square: Expr, coefficients: Sequence[float]) -> Expr:
+        """The polynomial at x, of pairs of terms in powers of x**2: a chain half as long."""
+        pairs = [coefficients[i : i + 2] for i in range(0, len(coefficients), 2)]
+        terms = [self(self.mad(p[1], x, p[0])) if len(p) == 2 else self.const(p[0]) for p in pairs]
+        result: Expr = terms[-1]
+        for term in reversed(terms[:-1]):
+            result = self.mad(result, square, term)
         return result
 
     def select(self, cond: Expr, a: Expr | float, b: Expr | float) -> Expr:

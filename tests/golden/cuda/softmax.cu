@@ -93,10 +93,12 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
     const int bits_4 = __float_as_int(shifted_2);
     const float r_5 = fmaf(k_3, 0.00021219444f, fmaf(k_3, -0.6933594f, x_1));
     const float t_6 = r_5 * r_5;
-    const float t_7 = fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5);
-    const int half_8 = bits_4 >> 1;
-    const float scale_9 = __int_as_float(shift_left<int>(half_8, 23));
-    total_part += fmaf(t_7, scale_9, scale_9) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_8), 23));
+    const float t_7 = fmaf(0.16666573f, r_5, 0.5f);
+    const float t_8 = fmaf(0.008363774f, r_5, 0.04166655f);
+    const float t_9 = fmaf(t_6, fmaf(fmaf(0.0013926927f, t_6, t_8), t_6, t_7), r_5);
+    const int half_10 = bits_4 >> 1;
+    const float scale_11 = __int_as_float(shift_left<int>(half_10, 23));
+    total_part += fmaf(t_9, scale_11, scale_11) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_10), 23));
   }
 
   // total[] += total.part[tid]
@@ -134,10 +136,12 @@ softmax_B(const float* __restrict__ A, float* __restrict__ B, long long m) {
       const int bits_4 = __float_as_int(shifted_2);
       const float r_5 = fmaf(k_3, 0.00021219444f, fmaf(k_3, -0.6933594f, x_1));
       const float t_6 = r_5 * r_5;
-      const float t_7 = fmaf(t_6, fmaf(fmaf(fmaf(fmaf(0.0013926927f, r_5, 0.008363774f), r_5, 0.04166655f), r_5, 0.16666573f), r_5, 0.5f), r_5);
-      const int half_8 = bits_4 >> 1;
-      const float scale_9 = __int_as_float(shift_left<int>(half_8, 23));
-      B[(long long)i * 1000 + k * 256 + tid] = fmaf(t_7, scale_9, scale_9) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_8), 23)) / total;
+      const float t_7 = fmaf(0.16666573f, r_5, 0.5f);
+      const float t_8 = fmaf(0.008363774f, r_5, 0.04166655f);
+      const float t_9 = fmaf(t_6, fmaf(fmaf(0.0013926927f, t_6, t_8), t_6, t_7), r_5);
+      const int half_10 = bits_4 >> 1;
+      const float scale_11 = __int_as_float(shift_left<int>(half_10, 23));
+      B[(long long)i * 1000 + k * 256 + tid] = fmaf(t_9, scale_11, scale_11) * __int_as_float(shift_left<int>(wrapping_sub(bits_4, half_10), 23)) / total;
     }
   }
 }
