@@ -432,6 +432,25 @@ def test_a_transposed_copy_is_made_of_squares(rows: int, squares: bool) -> None:
     assert_same_results(s.plain, s.program)
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "extents"),
+    [
+        (512, 320, [2, 32, 20, 2, 8, 8]),
+        (512, 256, [2, 32, 16, 2, 8, 8]),
+        (504, 256, [32, 63, 8, 8]),
+    ],
+)
+def test_the_squares_of_a_large_copy_come_in_blocks(
+    rows: int, columns: int, extents: list[int]
+) -> None:
+    x = tc.placeholder((rows, columns), name="x")
+    s = auto_schedule(build([tc.ops.transpose(x, (1, 0))]), AVX2)
+    (site,) = sites(s.program.body)
+    assert [const_int(z.extent) for z in site.loops] == extents
+    a = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
+    assert np.array_equal(tc.compile(s, target="cpu")(a), a.T)
+
+
 WINDOWS = """program pool(A: in float32[6, {width}], B: out float32[3, {results}]):
   for i in range(3):
     for j in range({results}):

@@ -24,6 +24,7 @@ from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import (
     FAR_BYTES,
     LONG_WORK,
+    SHARED_BYTES,
     bytes_of,
     cost_of,
     depends,
@@ -45,6 +46,7 @@ from tensorc.schedule.auto.reductions import (
 from tensorc.schedule.auto.rows import join_rows
 from tensorc.schedule.auto.steps import (
     attempt,
+    extent_in,
     in_squares,
     is_scheduled,
     run_on_threads,
@@ -59,6 +61,9 @@ from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
     from tensorc.target import Target
+
+
+BLOCK_HEIGHTS = (16, 20, 12, 10, 14, 8, 9)  # Squares in a block of a transposing copy, best first.
 
 
 def auto_schedule(program: Program, target: Target) -> Schedule:
@@ -114,6 +119,13 @@ def _turned(s: Schedule, stage: str, across: For, along: For, target: Target) ->
     loops = Loop(s, stage, across.var), Loop(s, stage, along.var)
     if not in_squares(s, *loops, lanes_of(site, target)):
         raise ScheduleError(f"{stage} is not made of whole squares")
+    far, outer, *_ = s.loops(stage)[-4:]
+    high = next((n for n in BLOCK_HEIGHTS if extent_in(s, far) % n == 0), 1)
+    (buffer,) = written_buffers(site.leaf)
+    if bytes_of(buffer) >= SHARED_BYTES and high > 1 and extent_in(s, outer) % 2 == 0:
+        block, row = s.split(far, high)  # Two squares side by side fill the lines that are written.
+        pair, square = s.split(outer, 2)
+        s.reorder(block, pair, row, square)
 
 
 def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
