@@ -114,7 +114,8 @@ def _extremum(b: Builder, op: BinaryOp, x: Val, y: Val) -> Val:
     if _is_number(y):
         return select(b, compare(b, better, y, x), y, x)
     found = select(b, compare(b, better, x, y), x, y)  # `y` where either is NaN.
-    return select(b, plain(b, "fcmp uno", x, x, bool_), x, found)
+    # Were the first side `x`, LLVM would join both selections, which for scalars is a branch.
+    return select(b, plain(b, "fcmp uno", x, x, bool_), plain(b, "fadd", x, x), found)
 
 
 def _is_number(x: Val) -> bool:
