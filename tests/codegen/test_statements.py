@@ -30,6 +30,25 @@ program scale(A: in float32[4, 16], B: out float32[4, 16]):
     assert "store <16 x float>" in kernel.text
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool", "bfloat16"])
+@pytest.mark.parametrize("n", [1, 5, 8, 10, 15])
+def test_a_tail_of_known_length_is_stored_without_a_mask(n: int, dtype: str) -> None:
+    text = f"""
+program copy(A: in {dtype}[3, {n}], B: out {dtype}[3, {n}]):
+  for i in range(3):
+    for o in unrolled(2):
+      for j in vectorized(8):
+        if o * 8 + j < {n}:
+          if 1 <= o * 8 + j:
+            B[i, o * 8 + j] = A[i, o * 8 + j]
+    B[i, 0] = A[i, 0]
+"""
+    kernel = check(text)
+    assert ("masked.store" in kernel.text) == (n > 1)  # The first lane alone is off: no prefix.
+    assert "reduce.or" not in kernel.text
+    assert "masked.store" not in check(text.replace("if 1 <=", "if 0 <=")).text
+
+
 @few
 @given(n=SIZES, width=st.sampled_from([1, 2, 3, 8, 16]))
 def test_a_ragged_tail_is_masked(n: int, width: int) -> None:

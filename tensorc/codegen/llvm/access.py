@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.arith import constant, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
-from tensorc.codegen.llvm.pattern import Spread
+from tensorc.codegen.llvm.pattern import Spread, lanes_on
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.dtypes import DType, bool_
 from tensorc.ir.expr import const_int
@@ -267,6 +267,10 @@ def write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | Non
             align, hint = STREAM_ALIGN, f", !nontemporal {b.module.meta_once('!{i32 1}')}"
         b.line(f"store {vec} {text}, ptr {pointer}, align {align}{hint}")
         return
+    known = lanes_on(mask.value.text)
+    if known is not None and known[0] and sorted(known, reverse=True) == list(known):
+        _write_first(b, type_, pointer, text, sum(known), _align(place))
+        return
     bits = b.splat(mask.value)
     name = f"llvm.masked.store.{b.suffix(type_, True)}.p0"
     b.module.declare(name, "void", [vec, "ptr", b.vector("i1")])
@@ -274,6 +278,14 @@ def write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | Non
         f"call void @{name}({vec} {text}, ptr align {_align(place)} {pointer}, "
         f"{b.vector('i1')} {bits.text})"
     )
+
+
+def _write_first(b: Builder, type_: str, pointer: str, text: str, count: int, align: int) -> None:
+    """Write the first lanes alone: by plain stores; AMD takes dozens of cycles for a masked one."""
+    order = ", ".join(f"i32 {i}" for i in range(count))
+    vec, part = b.vector(type_), f"<{count} x {type_}>"
+    first = b.op(f"shufflevector {vec} {text}, {vec} poison, <{count} x i32> <{order}>")
+    b.line(f"store {part} {first}, ptr {pointer}, align {align}")
 
 
 def _scatter(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:

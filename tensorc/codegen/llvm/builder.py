@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.llvm.pattern import linear, pattern_name
+from tensorc.codegen.llvm.pattern import known_mask, lanes_on, linear, pattern_name
 from tensorc.codegen.llvm.types import LANE, Key, Poly, Val, Value, number, scalar_type, symbol
 from tensorc.dtypes import DType, bool_, int64
 
@@ -358,6 +358,9 @@ class Builder:
         if a is None:
             return b
         x, y = self.together(a, b)
+        one, other = lanes_on(x.text), lanes_on(y.text)
+        if one is not None and other is not None:
+            return Val(known_mask([p and q for p, q in zip(one, other, strict=True)]), bool_, True)
         text = self.pure(f"and {self.type_of(x)} {x.text}, {y.text}")
         return Val(text, bool_, x.varying)
 
@@ -365,6 +368,9 @@ class Builder:
         """Not `a`."""
         if not a.varying and a.is_literal:
             return Val("false" if a.text == "true" else "true", bool_)
+        known = lanes_on(a.text)
+        if known is not None:
+            return Val(known_mask([not bit for bit in known]), bool_, True)
         ones = "splat (i1 true)" if a.varying else "true"
         return Val(self.op(f"xor {self.type_of(a)} {a.text}, {ones}"), bool_, a.varying)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm import arith
 from tensorc.codegen.llvm.access import Mask, Place, load
 from tensorc.codegen.llvm.intrinsics import intrinsic
-from tensorc.codegen.llvm.pattern import quotient
+from tensorc.codegen.llvm.pattern import known_mask, quotient
 from tensorc.codegen.llvm.types import Poly, Val, Value, number
 from tensorc.dtypes import bool_, int64
 from tensorc.ir.expr import (
@@ -195,6 +195,13 @@ class ExprEmitter:
             a, c = x.const, y.const
             if a is not None and c is not None:
                 return arith.constant(_HOLDS[op](a, c), bool_)
+            apart = x - y
+            steps, first = self.b.lane_offsets(apart), self.b.uniform_part(apart).const
+            if self.b.lanes and steps is not None and first is not None:
+                bits = [_HOLDS[op](first + step, 0) for step in steps]
+                if len(set(bits)) == 1:
+                    return arith.constant(bits[0], bool_)
+                return Val(known_mask(bits), bool_, True)
         return arith.compare(self.b, op, self.b.as_val(x), self.b.as_val(y))
 
     # --- lazy choice -----------------------------------------------------------------------

@@ -99,3 +99,15 @@ def linear(values: Sequence[int]) -> Poly | None:
     if any(v != values[0] + step * i for i, v in enumerate(values)):
         return None
     return number(values[0]) + symbol(LANE) * number(step)
+
+
+def known_mask(bits: Sequence[bool]) -> str:
+    """A mask of lanes that code generation knows, as LLVM writes it."""
+    return f"<{', '.join(f'i1 {str(bit).lower()}' for bit in bits)}>"
+
+
+def lanes_on(mask: str) -> tuple[bool, ...] | None:
+    """The lanes of a mask that `known_mask` made; None of any other."""
+    if not mask.startswith("<i1 "):
+        return None
+    return tuple(bit == "i1 true" for bit in mask[1:-1].split(", "))

@@ -23,6 +23,7 @@ from tensorc.codegen.llvm.access import (
 )
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
+from tensorc.codegen.llvm.pattern import lanes_on
 from tensorc.codegen.llvm.transpose import square_of, transposed
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
@@ -273,6 +274,12 @@ class StmtEmitter(ExprEmitter):
         """`body` for the lanes where `cond` holds; skipped where there is none."""
         b = self.b
         mask = self.narrowed(cond, some=True)
+        known = lanes_on(mask.value.text)
+        if known is not None:
+            if any(known):
+                with self.region(mask):
+                    self.emit(body)
+            return
         then, after = b.new_label("some"), b.new_label("end")
         b.branch(b.any_lane(mask.value), then, after)
         b.label(then)
