@@ -680,6 +680,15 @@ class Schedule:
         self.program, self._before = saved.program, saved.before
         self._steps, self._fate = saved.steps, saved.fate
 
+    def adopt(self, program: Program, steps: Sequence[Step]) -> None:
+        """Go on from `program`, to which `steps` lead from here: they were proved elsewhere.
+
+        For what schedules an excerpt of the program and puts it back (`excerpt`).
+        """
+        self._before, self.program = self.program, program
+        for step in steps:
+            self._steps = _Log(self._steps, step)
+
     # --- how a step is taken ---
 
     def _find(self, loop: Loop) -> For:

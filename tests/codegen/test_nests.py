@@ -14,8 +14,8 @@ from tensorc.codegen.llvm import (
     load_objects,
     openmp_runtime,
 )
-from tensorc.codegen.llvm.alike import pattern
 from tensorc.codegen.llvm.jit import PLAIN, SCHEDULED, exported_functions
+from tensorc.ir.alike import pattern
 from tensorc.ir.parser import parse
 from tensorc.ir.stmt import Block
 from tensorc.lower.memory import plan_memory

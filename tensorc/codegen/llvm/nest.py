@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.access import Place
-from tensorc.codegen.llvm.alike import pattern
 from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.claims import CLAIM, SHARING
 from tensorc.codegen.llvm.jit import PLAIN, SCHEDULED
 from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, Val, Value
+from tensorc.ir.alike import pattern
 from tensorc.ir.expr import Buffer, Var
 from tensorc.ir.stmt import Allocate, For, ForKind, Stmt
 from tensorc.ir.walk import walk_stmts

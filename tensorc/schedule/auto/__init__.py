@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Load
-from tensorc.ir.facts import nests, reads
+from tensorc.ir.facts import facts, nests, reads
 from tensorc.ir.stmt import Accumulate, Check, For, Program, Role, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.ahead import read_ahead
+from tensorc.schedule.auto.apart import Apart, with_readers
 from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import (
     FAR_BYTES,
@@ -51,6 +52,7 @@ from tensorc.schedule.auto.steps import (
     is_scheduled,
     run_on_threads,
     vectors,
+    wants_threads,
 )
 from tensorc.schedule.auto.sums import join_sums
 from tensorc.schedule.auto.updates import block_updates
@@ -60,6 +62,8 @@ from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tensorc.target import Target
 
 
@@ -71,19 +75,31 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     if target.is_cuda:
         return cuda_schedule(program, target)
     s = Schedule(program)
-    inline_all(s)
+    apart = Apart(s, target)
+    inline_all(s, apart)
     block_updates(s, target)
     blocks = block_chains(s)
-    tiled = [x for x in s.stages if product_of(s, x) is not None]
-    for stage in tiled:
-        attempt(s, partial(tile_product, s, stage, target))
+    tiled = [stage for stage in s.stages if product_of(s, stage) is not None]
+    apart.attempt_all(tile_product, tiled, with_readers)
     join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)
-    for stage in s.stages:
-        attempt(s, partial(_in_lanes, s, stage, target))
+    found = {stage: stage_sites(s.program, stage) for stage in s.stages}
+    plain = [stage for stage, inside in found.items() if not is_scheduled(inside)]
+    apart.attempt_all(_in_lanes, plain, whole=[x for x in plain if _is_large(found[x])])
     join_sums(s, tiled)
     read_ahead(s)
-    run_on_threads(s)
+    wide = [facts(nest) for nest in nests(s.program.body) if wants_threads(nest)]
+    computed = [x.written[0].name for x in wide if x.written]  # Others hold checks alone.
+    apart.attempt_all(_on_threads, dict.fromkeys(computed))
     return s
+
+
+def _is_large(found: Sequence[Site]) -> bool:
+    """Whether a stage may be stored around the caches: then it matters who else reads it."""
+    return any(bytes_of(b) >= FAR_BYTES for x in found for b in written_buffers(x.leaf))
+
+
+def _on_threads(s: Schedule, _stage: str, _target: Target) -> None:
+    run_on_threads(s)
 
 
 def _around_caches(s: Schedule, stage: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import Var
 from tensorc.ir.facts import facts, leaf_loads
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, Allocate, Store
+from tensorc.ir.stmt import Accumulate, Allocate, Block, Store
 from tensorc.ir.walk import substitute, walk, walk_stmts, written_buffers
 from tensorc.schedule.auto.cost import (
     MAX_INLINE,
@@ -19,32 +18,60 @@ from tensorc.schedule.auto.cost import (
     elements_of,
     iterations,
 )
-from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.tree import sites
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tensorc.ir.expr import Buffer, Load
-    from tensorc.ir.stmt import For, If, Leaf, Program
+    from tensorc.ir.stmt import For, If, Leaf, Stmt
+    from tensorc.schedule.auto.apart import Apart
+    from tensorc.schedule.excerpt import Outline
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
+    from tensorc.target import Target
 
 
-def inline_all(s: Schedule) -> None:
+def inline_all(s: Schedule, apart: Apart) -> None:
     """Inline every temporary for which that saves work."""
-    allocated = [x.buffer for x in walk_stmts(s.program.body) if isinstance(x, Allocate)]
-    for buffer in allocated:
-        if _worth_inlining(s.program, buffer):
-            attempt(s, partial(s.inline, buffer.name))
+    every = (x.buffer for x in walk_stmts(s.program.body) if isinstance(x, Allocate))
+    allocated = {buffer.name: buffer for buffer in every}
+
+    def span(outline: Outline, stage: str) -> tuple[int, int] | None:
+        def nests_of(buffer: Buffer) -> list[Stmt]:
+            return [outline.spine.nests[p] for p in outline.users.get(buffer, ())]
+
+        def is_sum(buffer: Buffer) -> bool:
+            inside = sites(Block(tuple(nests_of(buffer))))
+            sums = (x.leaf for x in inside if isinstance(x.leaf, Accumulate))
+            return any(buffer in leaf.buffers for leaf in sums)
+
+        buffer = allocated[stage]
+        if not _worth_inlining(nests_of(buffer), buffer, is_sum):
+            return None
+        places = outline.users[buffer]
+        return places[0], places[-1]
+
+    apart.attempt_all(_inline, allocated, span)
 
 
-def _worth_inlining(program: Program, buffer: Buffer) -> bool:
-    """One element-wise store whose recomputation costs no more than storing and loading it."""
+def _inline(s: Schedule, stage: str, _: Target) -> None:
+    s.inline(stage)
+
+
+def _worth_inlining(
+    together: Sequence[Stmt], buffer: Buffer, is_sum: Callable[[Buffer], bool]
+) -> bool:
+    """One element-wise store whose recomputation costs no more than storing and loading it.
+
+    `together` are all nests that touch the buffer.
+    """
 
     def touches(stmt: For | If | Leaf) -> bool:
         found = facts(stmt)
         return buffer in found.read or buffer in found.written
 
-    found = sites(program.body, touches)
+    found = sites(Block(tuple(together)), touches)
     writers = [x for x in found if buffer in written_buffers(x.leaf)]
     uses = [(x, use) for x in found for use in leaf_loads(x.leaf) if use.buffer is buffer]
     if len(writers) != 1 or not isinstance(writers[0].leaf, Store) or not uses:
@@ -53,7 +80,7 @@ def _worth_inlining(program: Program, buffer: Buffer) -> bool:
         return False  # A recurrence.
     if any(_loses_rows(writers[0].leaf, site, use) for site, use in uses):
         return False
-    if any(_folds_all(x) for x, _ in uses) and _reads_sums(program, writers[0]):
+    if any(_folds_all(x) for x, _ in uses) and _reads_sums(writers[0], is_sum):
         return False  # It is computed with its rows, on threads, and folded afterwards.
     cost = cost_of(writers[0].leaf.value)
     if cost == 0:
@@ -91,13 +118,9 @@ def _folds_all(site: Site) -> bool:
     )
 
 
-def _reads_sums(program: Program, writer: Site) -> bool:
+def _reads_sums(writer: Site, is_sum: Callable[[Buffer], bool]) -> bool:
     """Whether a leaf reads the result of a reduction."""
-    read = {use.buffer for use in leaf_loads(writer.leaf)}
-    return any(
-        isinstance(x.leaf, Accumulate) and not read.isdisjoint(x.leaf.buffers)
-        for x in sites(program.body, lambda stmt: not read.isdisjoint(facts(stmt).written))
-    )
+    return any(is_sum(use.buffer) for use in leaf_loads(writer.leaf))
 
 
 def _overlap(site: Site, buffer: Buffer) -> float:

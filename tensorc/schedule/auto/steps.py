@@ -123,16 +123,21 @@ def _nest_on_threads(s: Schedule, nest: For | If | Leaf) -> None:
         for part in list(nests(nest.body)):
             _nest_on_threads(s, part)
         return
-    inside = sites(nest)
-    if is_parallel(inside) or work_of(inside) < PARALLEL_WORK:
+    if not wants_threads(nest):
         return
-    (*_, last) = inside
+    (*_, last) = sites(nest)
     for loop in _outer_loops(nest):
         if work_of(sites(loop)) < PARALLEL_WORK:
             return  # Inside of a loop that goes on: threads would meet in each iteration.
         stage = written_buffers(last.leaf)
         if stage and attempt(s, partial(s.parallel, Loop(s, stage[0].name, loop.var))):
             return
+
+
+def wants_threads(nest: For | If | Leaf) -> bool:
+    """Whether a nest does enough for several threads, and does not run on them yet."""
+    inside = sites(nest)
+    return not is_parallel(inside) and work_of(inside) >= PARALLEL_WORK
 
 
 def is_parallel(found: Iterable[Site]) -> bool:

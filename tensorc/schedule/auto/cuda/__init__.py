@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensorc.schedule.auto.apart import Apart
 from tensorc.schedule.auto.cuda.consumers import consume_folds
 from tensorc.schedule.auto.cuda.grid import bind_all
 from tensorc.schedule.auto.cuda.partials import cut_in_parts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def cuda_schedule(program: Program, target: Target) -> Schedule:
     """A legal schedule of `program` for a GPU, as a trace that can be printed and edited."""
     s = Schedule(program)
-    inline_all(s)
+    inline_all(s, Apart(s, target))
     split_products(s, target)
     for stage in s.stages:
         if product_of(s, stage) is not None:
