@@ -69,26 +69,41 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Nests that stand side by side, as a program.
+    """Nests that stand side by side, to be a program.
 
     Attributes:
-        program: the nests, around them the allocations of what nothing else touches.
         key: what excerpts alike have in common.
         used: the variables and buffers of the whole program, in order of first appearance.
         numbered: what stands for them in the excerpt.
+        roles: what is a parameter, and what is allocated around the nests (None).
         places: of the first and the last nest among those of the whole program's spine.
+        whole: the nests as they stand in the whole program.
+        own: the buffers that are allocated around the nests, from the outermost on.
     """
 
-    program: Program
     key: object
     used: Used
     numbered: Used
+    roles: Mapping[Buffer, Role | None]
     places: tuple[int, int]
+    whole: Stmt
+    own: tuple[Buffer, ...]
 
     def name_of(self, buffer: str) -> str:
         """The name in the excerpt of one of its buffers."""
         pairs = zip(self.used, self.numbered, strict=True)
         return next(n.name for b, n in pairs if isinstance(b, Buffer) and b.name == buffer)
+
+    def program(self, of: Program) -> Program:
+        """The nests as a program of their own; `of` is the whole."""
+        pairs = list(zip(self.used, self.numbered, strict=True))
+        known = {a: b for a, b in pairs if isinstance(a, Buffer) and isinstance(b, Buffer)}
+        variables = {a: b for a, b in pairs if isinstance(a, Var) and isinstance(b, Var)}
+        body = Remade(variables, known).stmt(self.whole)
+        for b in reversed(self.own):
+            body = Allocate(known[b], body)
+        params = tuple(Param(known[b], role) for b, role in self.roles.items() if role is not None)
+        return Program(of.name, params, of.dims, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ def cut(outline: Outline, first: int, last: int, filled: frozenset[Buffer]) -> E
 
     `filled` are the buffers that hold a value in each element before anything reads them.
     """
-    program, spine = outline.program, outline.spine
+    spine = outline.spine
     stmts = _side_by_side(spine, first, last)
     if stmts is None:
         return None
@@ -125,19 +140,12 @@ def cut(outline: Outline, first: int, last: int, filled: frozenset[Buffer]) -> E
     if roles is None or any(_NUMBERED.search(x.name) for x in used):
         return None
     numbered = _numbered(used)
-    pairs = list(zip(used, numbered, strict=True))
-    known = {a: b for a, b in pairs if isinstance(a, Buffer) and isinstance(b, Buffer)}
-    remade = Remade({a: b for a, b in pairs if isinstance(a, Var) and isinstance(b, Var)}, known)
-    body = remade.stmt(whole)
     own = sorted((b for b, role in roles.items() if role is None), key=spine.depths.__getitem__)
-    for b in reversed(own):
-        body = Allocate(known[b], body)
-    params = tuple(Param(known[b], role) for b, role in roles.items() if role is not None)
     named = tuple(
         b if isinstance(b, Dim) else b.name if isinstance(b, Var) else None for b in numbered
     )
-    made = Program(program.name, params, program.dims, body)
-    return Excerpt(made, (tokens, named, tuple(roles.values())), used, numbered, (first, last))
+    key = (tokens, named, tuple(roles.values()))
+    return Excerpt(key, used, numbered, roles, (first, last), whole, tuple(own))
 
 
 def _side_by_side(spine: Spine, first: int, last: int) -> tuple[Stmt, ...] | None:
@@ -231,17 +239,8 @@ def renewed(excerpt: Excerpt, made: Made, taken: set[str]) -> Renewed | None:
         return None
     variables = {a: b for a, b in pairs if isinstance(a, Var) and isinstance(b, Var)}
     new = Remade(variables, mine, named).stmt(body)
-    own = {mine[s.buffer] for s in _around(of.program.body) if s.buffer in mine}
     steps = tuple([_renamed(step, named) for step in made.steps])
-    return Renewed(excerpt, new, frozenset(own - kept), steps)
-
-
-def _around(body: Stmt) -> list[Allocate]:
-    found: list[Allocate] = []
-    while isinstance(body, Allocate):
-        found.append(body)
-        body = body.body
-    return found
+    return Renewed(excerpt, new, frozenset(excerpt.own) - kept, steps)
 
 
 def _renaming(body: Stmt, mine: Mapping[Buffer, Buffer], taken: set[str]) -> Callable[[str], str]:

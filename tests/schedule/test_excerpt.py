@@ -63,7 +63,7 @@ def test_an_excerpt_allocates_what_nothing_else_touches_and_is_given_the_rest() 
     program = parse(LAYERS)
     found = excerpt(program, 2, 3)
     assert found is not None
-    assert show(found.program).splitlines() == [
+    assert show(found.program(program)).splitlines() == [
         "program layers(«2»: in float32[8], «3»: inout float32[8], «5»: out float32[8]):",
         "  alloc «1»: float32[8]",
         "    for i in range(8):",
@@ -88,7 +88,7 @@ def test_what_was_made_of_an_excerpt_stands_for_all_alike() -> None:
     program = parse(LAYERS)
     one = excerpt(program, 1, 1)
     assert one is not None
-    s = Schedule(one.program)
+    s = Schedule(one.program(program))
     stage = one.name_of("b")
     outer, inner = s.split(s.loop(stage, "i"), 4)
     s.cache_write(stage, outer)
@@ -117,7 +117,7 @@ def test_a_new_buffer_gets_a_name_that_is_free_in_the_whole() -> None:
     program = parse(LAYERS.replace("alloc a:", "alloc b.local:").replace("a[i]", "b.local[i]"))
     found = excerpt(program, 1, 1)
     assert found is not None
-    s = Schedule(found.program)
+    s = Schedule(found.program(program))
     s.cache_write(found.name_of("b"), s.loop(found.name_of("b"), "i"))
     part = renewed(found, Made(found, s.program.body, s.trace.steps), used_names(program))
     assert part is not None

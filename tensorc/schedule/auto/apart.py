@@ -6,6 +6,7 @@ of equal layers, are scheduled once: the steps and what they made are put in pla
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Rule: TypeAlias = Callable[[Schedule, str, Target], object]
     Span: TypeAlias = Callable[[Outline, str], tuple[int, int] | None]
 
+MANY = 128  # Nests of a program in which a step costs more than to cut an excerpt for it.
 LONGEST = 64  # Nests of an excerpt: the steps on a longer one are taken in the whole.
 
 
@@ -76,16 +78,18 @@ class Apart:
                 return
             outline = Outline(self.s.program, spine)
             round_ = _Round(self, rule, outline, span or own_nests, alone)
-            next_, pending = round_.run(pending)
-            if next_ is not None:
-                attempt(self.s, partial(rule, self.s, next_, self.target))
+            single, pending = round_.run(pending)
+            for stage in single:
+                attempt(self.s, partial(rule, self.s, stage, self.target))
 
-    def made(self, excerpt: Excerpt, rule: Rule, stage: str) -> Made | None:
+    def is_known(self, key: object) -> bool:
+        """Whether `made` was asked about this before."""
+        return key in self._made
+
+    def made(self, key: object, excerpt: Excerpt, rule: Rule, name: str) -> Made | None:
         """What a rule makes of an excerpt; None where one of its steps is refused."""
-        name = excerpt.name_of(stage)
-        key = (rule.__qualname__, name, excerpt.key)
         if key not in self._made:
-            s = Schedule(excerpt.program)
+            s = Schedule(excerpt.program(self.s.program))
             taken = attempt(s, partial(rule, s, name, self.target))
             self._made[key] = Made(excerpt, s.program.body, s.trace.steps) if taken else None
         return self._made[key]
@@ -107,47 +111,58 @@ class _Round:
         """`whole` are the stages to be scheduled in the whole program."""
         self.apart, self.rule, self.outline, self.span = apart, rule, outline, span
         self.whole = whole
-        self.busy: set[int] = set()
-        self.parts: list[Renewed] = []
 
-    def run(self, stages: Sequence[str]) -> tuple[str | None, list[str]]:
+    def run(self, stages: Sequence[str]) -> tuple[list[str], list[str]]:
         """Take what can be taken together.
 
-        Returns the stage that is to be scheduled in the whole next, and those that are left.
+        Returns the stages to be scheduled in the whole program next, and those that are left.
         """
-        later: list[str] = []
+        chosen, single, later = self._chosen(stages)
+        keys = [(self.rule.__qualname__, x.name_of(stage), x.key) for stage, x in chosen]
+        counts = Counter(keys)
+        few = len(self.outline.spine.nests) < MANY
         taken = used_names(self.outline.program)
-        next_: str | None = None
+        parts: list[Renewed] = []
+        for (stage, excerpt), key in zip(chosen, keys, strict=True):
+            if few and counts[key] == 1 and not self.apart.is_known(key):
+                single.append(stage)
+                continue
+            made = self.apart.made(key, excerpt, self.rule, key[1])
+            if made is None or not made.steps:
+                continue
+            part = renewed(excerpt, made, taken)
+            if part is None:
+                single.append(stage)
+            else:
+                parts.append(part)
+        if parts:
+            steps = [step for part in parts for step in part.steps]
+            self.apart.s.adopt(put_back(self.outline, parts), steps)
+        return single, later
+
+    def _chosen(
+        self, stages: Sequence[str]
+    ) -> tuple[list[tuple[str, Excerpt]], list[str], list[str]]:
+        """Excerpts, each with its stage; a stage that makes none, if it is the next; the others."""
+        chosen: list[tuple[str, Excerpt]] = []
+        later: list[str] = []
+        busy: set[int] = set()
         for position, stage in enumerate(stages):
             places = self.span(self.outline, stage)
             if places is None:
                 continue
             nests_ = range(places[0], places[1] + 1)
-            if not self.busy.isdisjoint(nests_):
-                self.busy.update(nests_)
+            if not busy.isdisjoint(nests_):
                 later.append(stage)
-                continue
-            excerpt = None if stage in self.whole else self.apart.cut(self.outline, places)
-            if excerpt is None:
-                if self.busy:
-                    later += stages[position:]
-                else:
-                    next_, later = stage, list(stages[position + 1 :])
-                break
-            self.busy.update(nests_)
-            made = self.apart.made(excerpt, self.rule, stage)
-            if made is None or not made.steps:
-                continue
-            part = renewed(excerpt, made, taken)
-            if part is None:
-                self.whole.add(stage)
-                later += stages[position:]
-                break
-            self.parts.append(part)
-        if self.parts:
-            steps = [step for part in self.parts for step in part.steps]
-            self.apart.s.adopt(put_back(self.outline, self.parts), steps)
-        return next_, later
+            else:
+                excerpt = None if stage in self.whole else self.apart.cut(self.outline, places)
+                if excerpt is None and busy:
+                    return chosen, [], [*later, *stages[position:]]
+                if excerpt is None:
+                    return [], [stage], list(stages[position + 1 :])
+                chosen.append((stage, excerpt))
+            busy.update(nests_)
+        return chosen, [], later
 
 
 def own_nests(outline: Outline, stage: str) -> tuple[int, int]:
