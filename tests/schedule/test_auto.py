@@ -378,6 +378,15 @@ def test_a_large_gradient_is_computed_by_blocks_inside_of_its_updates() -> None:
     assert "alloc x.local: float32[26, 32, 6]" in str(s), "panels of the rows of x^T"
 
 
+def test_a_gradient_of_which_one_array_is_updated_is_never_stored() -> None:
+    moment = UPDATE[UPDATE.index("    for p in") : UPDATE.index("    for a in")]
+    text = UPDATE.replace(moment, "").replace("M[a, b]", "g[a, b]").replace("[32,", "[96,")
+    s = auto_schedule(parse(text.replace("range(32)", "range(96)")), AVX2)
+    assert top_nests(s) == ["W"]
+    assert "alloc g: float32[6, 16] local" in str(s), "the update of a tile follows it"
+    assert "{prefetch_tile: 0}" in str(s), "what it reads comes from far"
+
+
 def test_a_gradient_that_someone_else_reads_is_stored_whole() -> None:
     text = UPDATE.replace("M: inout", "G: out float32[600, 512], M: inout")
     text = text.replace("    for p in", COPY + "    for p in")

@@ -19,6 +19,7 @@ from tensorc.codegen.llvm.access import Place
 from tensorc.codegen.llvm.builder import Builder, Module
 from tensorc.codegen.llvm.claims import CLAIM, SHARING
 from tensorc.codegen.llvm.jit import PLAIN, SCHEDULED
+from tensorc.codegen.llvm.prefetch import tile_ahead
 from tensorc.codegen.llvm.stmt import StmtEmitter
 from tensorc.codegen.llvm.types import Poly, Val, Value
 from tensorc.ir.alike import pattern
@@ -221,17 +222,18 @@ class _NestEmitter(StmtEmitter):
         b.module.define(CLAIM)
         start, extent = self.limits(loop)
         count = b.integer(extent).text
-        first = b.alloca("i64")
+        claimed = b.alloca("i64")
         claim, run, done = b.new_label("claim"), b.new_label("run"), b.new_label("claimed")
         b.jump(claim)
         b.label(claim)
         with b.scope():
-            asked = ", ".join((*SHARING, f"i64 {count}", f"ptr {first}"))
+            asked = ", ".join((*SHARING, f"i64 {count}", f"ptr {claimed}"))
             mine = b.op(f"call i64 @tensorc.claim({asked})")
             b.branch(b.op(f"icmp sgt i64 {mine}, 0"), run, done)
             b.label(run)
-            begin = b.op(f"load i64, ptr {first}")
-            self.serial(loop.var, start + b.named(begin), b.named(mine), loop.body)
+            begin = b.op(f"load i64, ptr {claimed}")
+            first, tile = start + b.named(begin), tile_ahead(loop)
+            self.serial(loop.var, first, b.named(mine), loop.body, tile=tile)
         b.jump(claim)
         b.label(done)
 

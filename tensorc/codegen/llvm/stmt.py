@@ -24,6 +24,7 @@ from tensorc.codegen.llvm.access import (
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
 from tensorc.codegen.llvm.pattern import lanes_on
+from tensorc.codegen.llvm.prefetch import ask_for_tile, tile_ahead
 from tensorc.codegen.llvm.transpose import square_of, transposed
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
@@ -106,7 +107,8 @@ class StmtEmitter(ExprEmitter):
         else:
             before, hint = b.ahead, dict(loop.annotations).get("prefetch", b.ahead)
             b.ahead = hint if isinstance(hint, int) else before
-            self.serial(loop.var, start, extent, loop.body)
+            tile = None if b.lanes else tile_ahead(loop)
+            self.serial(loop.var, start, extent, loop.body, tile=tile)
             b.ahead = before
 
     def limits(self, loop: For) -> tuple[Poly, Poly]:
@@ -171,12 +173,21 @@ class StmtEmitter(ExprEmitter):
         b.nontemporal = False
         b.label(after)
 
-    def serial(self, var: Var, start: Poly, extent: Poly, body: Stmt) -> None:
-        """`body` for `var` from `start`, which may vary over the lanes; `extent` may not."""
+    def serial(
+        self, var: Var, start: Poly, extent: Poly, body: Stmt, *, tile: int | None = None
+    ) -> None:
+        """`body` for `var` from `start`, which may vary over the lanes; `extent` may not.
+
+        An iteration first asks for what the straight code of one `tile` further on touches.
+        """
         unroll = not self.scheduled or _is_step(body)
         with self.counter(start, extent, unroll=unroll) as value:
             if value is not None:
                 self.env[var] = value
+                if tile is not None:
+                    self.env[var] = value + number(tile)
+                    ask_for_tile(self, body)
+                    self.env[var] = value
                 self.emit(body)
 
     @contextmanager

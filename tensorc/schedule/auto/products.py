@@ -47,12 +47,15 @@ if TYPE_CHECKING:
 
 PACK_REUSE = 4  # Row tiles that must share a packed panel for the copy to pay.
 PACK_STRIDE = 32  # Elements between rows of an operand above which its panel is packed.
-# What is read beside a tile comes in short parts of rows that lie far apart: only from near caches
-# is that no slower than a pass of its own along the rows.
+# What is read beside a tile comes in short parts of rows that lie far apart. From near caches that
+# is no slower than a pass of its own along the rows; from far ones neither, where it is asked for
+# as many steps of the sum before.
 NEAR_BYTES = 1024 * 1024
+HIDDEN = 64
+PAST_BYTES = 256 * 1024  # An array beyond this is not in the nearest caches when a tile ends.
 FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the nearest cache together.
 SHORT = 4  # Steps of the innermost sum that are written out: a window's width.
-BLOCK = 4  # Panels that are packed together where the rows come from far: one row serves all.
+BLOCK_BYTES = 256 * 1024  # Of panels that are packed together: half of a second-level cache.
 MIN_BLOCKS = 8  # Of panels, for the threads.
 FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the second-level cache.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
@@ -124,10 +127,10 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
     lane_outer, column = _cut(s, columns, tile.vectors * lanes, always=pad)
     width = tile.vectors * lanes
-    far = _rows_are_far(product, shared, MIN_BLOCKS * BLOCK * width)
-    blocked = far and not pad and scattered is None and bool(row_outer)
+    count = _panels_at_once(product, shared, width) if row_outer and not pad else 1
+    blocked = count > 1
     if blocked:
-        block, next_tile = s.split(lane_outer[0], BLOCK)
+        block, next_tile = s.split(lane_outer[0], count)
         outer = [*before, block, *row_outer, next_tile]
     else:
         outer = [*before, *lane_outer, *row_outer]
@@ -171,13 +174,23 @@ def _outside_of_blocks(s: Schedule, stage: str, product: Product, use: Load) -> 
     return None
 
 
-def _rows_are_far(product: Product, shared: Load | None, least: int) -> bool:
-    """Whether the operand of the rows comes from far for each panel, of `least` columns in all."""
-    if shared is None or extent_of(product.lane) < least or len(product.reduced) > 1:
-        return False
+def _panels_at_once(product: Product, shared: Load | None, width: int) -> int:
+    """How many panels of `width` columns are packed together, so that a row serves all of them.
+
+    More than one where the operand of the rows comes from far for each; as many as stay near.
+    """
+    if shared is None or len(product.reduced) > 1:
+        return 1
+    steps = iterations(product.reduced)
     far = (u for u in leaf_loads(product.leaf) if stride(u, product.lane.var) == 0)
-    steps = extent_of(product.rows) * iterations(product.reduced)
-    return any(steps * u.buffer.dtype.bytes > FAR_OPERAND for u in far)
+    rows = extent_of(product.rows) * steps
+    if not any(rows * u.buffer.dtype.bytes > FAR_OPERAND for u in far):
+        return 1
+    panels = -(-extent_of(product.lane) // width)
+    fit = BLOCK_BYTES // (steps * width * shared.buffer.dtype.bytes)
+    most = min(fit, panels // MIN_BLOCKS)
+    whole = (c for c in range(most, most // 2, -1) if panels % c == 0)
+    return max(1, next(whole, most))
 
 
 def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple[list[Loop], Loop]:
@@ -273,12 +286,17 @@ def _packed(
 
 
 def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
-    """Move the element-wise nests that use the result, or what came of it, into the tile."""
+    """Move the element-wise nests that use the result, or what came of it, into the tile.
+
+    What they touch in far memory is asked for where the tile begins.
+    """
     made = {stage}
     extents = sorted(extent_of(x) for x in product.spatial)
+    long = iterations(product.reduced) >= HIDDEN
+    ahead = False
     for nest in list(nests(s.program.body)):
-        reads = facts(nest).read
-        uses = any(b.name in made for b in reads)
+        touched = facts(nest)
+        uses = any(b.name in made for b in touched.read)
         if not isinstance(nest, For) or not uses:
             continue
         inside = sites(nest)
@@ -287,9 +305,13 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
             continue
         name = last.leaf.buffer.name
         alike = sorted(extent_of(x) for x in last.loops) == extents
-        near = all(b.name in made or bytes_of(b) <= NEAR_BYTES for b in reads)
+        sizes = [bytes_of(b) for b in touched.read if b.name not in made]
+        near = long or all(n <= NEAR_BYTES for n in sizes)
         if near and alike and attempt(s, partial(s.reverse_compute_at, name, at)):
             made.add(name)
+            ahead = ahead or any(n > PAST_BYTES for n in (*sizes, bytes_of(last.leaf.buffer)))
+    if ahead and long:
+        s.annotate(at, "prefetch_tile", 0)
 
 
 def relax(s: Schedule, around: Loop) -> None:

@@ -4,7 +4,8 @@
     M = f(M, d.W)             becomes     d.W[a block of rows] = X^T dY
     W = g(W, M)                           for each row of it: M = f(M, d.W); W = g(W, M)
 
-A gradient as large as its weight would otherwise be the largest temporary of a training step.
+A gradient as large as its weight would otherwise be the largest temporary of a training step. Where
+its weight alone is updated, it is not stored at all: the update moves into the product's tiles.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import For, Role, Store
-from tensorc.schedule.auto.cost import bytes_of
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.cost import bytes_of, iterations
+from tensorc.schedule.auto.products import HIDDEN, product_of
 from tensorc.schedule.auto.steps import attempt, is_scheduled
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import sites
@@ -43,6 +44,8 @@ def block_updates(s: Schedule, target: Target) -> None:
         if len(shape) < 2 or shape[0] is None or bytes_of(gradient) < LARGE_BYTES:
             continue
         readers = _updates(s, gradient, arguments)
+        if len(readers) == 1 and iterations(product.reduced) >= HIDDEN:
+            continue  # What it reads comes while the tile is computed.
         if readers and shape[0] > ROWS:
             threads = target.threads or 1
             count = -(-shape[0] // (ROWS * threads)) * threads  # As many blocks for each thread.
