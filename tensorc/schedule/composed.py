@@ -52,6 +52,11 @@ def bulk_fetch(s: Schedule, stage: str) -> None:
         s.annotate(Loop(s, stage, loop.var), "async", "tma")
 
 
+def bulk_store(s: Schedule, stage: str) -> None:
+    """The steps of `Schedule.bulk_store`."""
+    bulk_fetch(s, stage)
+
+
 def rasterize(s: Schedule, i: Loop, j: Loop, group: int) -> Loop:
     """The steps of `Schedule.rasterize`."""
     groups, member = s.split(i, group)

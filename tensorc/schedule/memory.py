@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError, TensorcError
@@ -60,7 +61,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def cache_write(program: Program, name: str, loop: For, scope: str = "local") -> Program:
+def cache_write(
+    program: Program, name: str, loop: For, scope: str = "local", panel: int | None = None
+) -> Program:
     """Collect what one iteration of `loop` writes to `name` in a buffer of its own.
 
         for i in range(n):               for i in range(n):
@@ -73,7 +76,8 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     The part is the box of all accesses inside the loop; its copy back has loops named `C.out0`,
     `C.out1`... Where the iteration reads elements that it has not written, or may leave some
     unwritten, they are copied in first (loops `C.in0`...). Guards appear where the box may reach
-    over the end of `name`.
+    over the end of `name`. With `panel` the last dimension of the part is cut in panels, as
+    `cache_read` does it.
 
     Legal within an iteration, where the copy stands for the part, in the same order; and in
     parallel ones where what they copy back does not overlap.
@@ -82,7 +86,7 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
         ScheduleError: nothing in the loop writes `name`; the box has no constant size (scopes
             "local", "shared"), or blocks stand inside of the loop (the same); a check inside could
             end the call before the copy back; a loop around is parallel already, and two of its
-            iterations would copy one element back.
+            iterations would copy one element back; `panel` is below 1.
     """
     step = f"cache_write({name}, {loop.var.name})"
     buffer = _known(program, step, name, loop, scope)
@@ -98,18 +102,26 @@ def cache_write(program: Program, name: str, loop: For, scope: str = "local") ->
     if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
     refuse_checks(step, loop)
-    box = touched_box(loop.body, buffer, full_tiles=scope == "local")
+    wide = scope == "local" or panel is not None
+    box = touched_box(loop.body, buffer, full_tiles=wide)
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
     own_name = fresh_name(f"{name}.local", used_names(program))
-    local = Buffer(own_name, box.extents, buffer.dtype, scope)
+    shape = box.extents
+    layout = None
+    if panel is not None:
+        _known_panel(step, panel, buffer)
+        shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
+        layout = Layout(box.lows, tuple(range(buffer.ndim)), panel)
+    local = Buffer(own_name, shape, buffer.dtype, scope)
     used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
-    body: list[Stmt] = [rebase(loop.body, buffer, local, Layout(box.lows))]
+    body: list[Stmt] = [rebase(loop.body, buffer, local, layout or Layout(box.lows))]
+    copy = partial(copy_nest, buffer, local, box, given, used, layout=layout)
     whole = is_covered(loop.body, buffer, box, given)
     if not whole or not reads_own_writes(loop.body, buffer, given):
-        body.insert(0, copy_nest(buffer, local, box, given, used, to_local=True))
-    body.append(copy_nest(buffer, local, box, given, used, to_local=False))
+        body.insert(0, copy(to_local=True))
+    body.append(copy(to_local=False))
     new = replace(loop, body=Allocate(local, block(body), loc=loop.loc))
     result = with_body(program, replace_stmt(program.body, loop, new))
     _refuse_races(step, result, new)
@@ -185,11 +197,8 @@ def cache_read(
         raise ScheduleError(
             f"{step}: order {order} is no permutation of the {buffer.ndim} dimensions of '{name}'"
         )
-    if panel is not None and (panel < 1 or not order):
-        raise ScheduleError(
-            f"{step}: a panel has at least 1 element of the last dimension; got panel={panel} for "
-            f"'{name}', which has {len(order)} dimensions"
-        )
+    if panel is not None:
+        _known_panel(step, panel, buffer)
     shape = tuple(box.extents[d] for d in order)
     if panel is not None:
         shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
@@ -202,6 +211,14 @@ def cache_read(
     uses = rebase(loop.body, buffer, local, layout)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
+
+
+def _known_panel(step: str, panel: int, buffer: Buffer) -> None:
+    if panel < 1 or not buffer.ndim:
+        raise ScheduleError(
+            f"{step}: a panel has at least 1 element of the last dimension; got panel={panel} for "
+            f"'{buffer.name}', which has {buffer.ndim} dimensions"
+        )
 
 
 def _panels(extent: Expr, panel: int) -> Expr:

@@ -83,7 +83,7 @@ def pipeline(program: Program, loop: For, stages: int) -> Program:
     gets `stages` slots as a new first dimension, the one of iteration i being i % stages. The loop
     `i.ahead` before fills the first slots; iteration i fills that of i + stages - 1, where there
     is one, and then computes with its own: see `double_buffer`, which shows two stages. A guard
-    falls away where it is proved.
+    falls away where it is proved. A loop of one iteration has nothing to overtake, and stays.
 
     Legal where what is copied is not written by the iterations that the copy overtakes.
 
@@ -152,6 +152,8 @@ def _staged(program: Program, step: str, buffer: Buffer, loop: For, stages: int)
     """The program with one buffer filled ahead."""
     need_serial(step, loop)
     fetch = _fetch(step, buffer, loop)
+    if const_int(loop.extent) == 1:
+        return program
     distance = Const(stages - 1)
     _keeps_order(program, step, fetch, loop, distance)
     slots = replace(buffer, shape=(Const(stages), *buffer.shape))

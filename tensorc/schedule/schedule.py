@@ -241,14 +241,18 @@ class Schedule:
             lambda p: self._apart(placement.compute_at(p, stage, self._find(loop)), loop),
         )
 
-    def cache_write(self, stage: str, loop: Loop, scope: str = "local") -> None:
+    def cache_write(
+        self, stage: str, loop: Loop, scope: str = "local", panel: int | None = None
+    ) -> None:
         """Collect what an iteration writes in a buffer of its own: see `memory.cache_write`."""
         self[stage]
         options: dict[str, Value] = {} if scope == "local" else {"scope": scope}
+        if panel is not None:
+            options["panel"] = panel
         self._take(
             "cache_write",
             (stage, self._ref(loop)),
-            lambda p: memory.cache_write(p, stage, self._find(loop), scope),
+            lambda p: memory.cache_write(p, stage, self._find(loop), scope, panel),
             options,
         )
 
@@ -478,6 +482,11 @@ class Schedule:
         """
         self[stage]
         self.apply(composed.bulk_fetch, stage)
+
+    def bulk_store(self, stage: str) -> None:
+        """Let sm_90's copy engine do a copy from shared to global memory: as `bulk_fetch`."""
+        self[stage]
+        self.apply(composed.bulk_store, stage)
 
     def rasterize(self, i: Loop, j: Loop, group: int) -> Loop:
         """Go through two nested loops by groups of `group` iterations of `i`, as one loop.

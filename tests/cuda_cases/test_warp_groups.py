@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import tensorc as tc
+from codegen.cuda.harness import ORDERS, Emulated
 from codegen.cuda.programs import emitted
+from codegen.cuda.test_boxes import complaints
 from tensorc import ops
 from tensorc.codegen.cuda import compile_cuda, disassemble, instruction_mix
 from tensorc.driver.cuda.function import CudaCompiledFunction
@@ -80,6 +82,31 @@ def test_operands_are_rounded_to_the_nearest_number_of_tf32() -> None:
     near = [x.astype(np.uint32).view(np.float32).astype(np.float64) for x in bits]
     exact, bound = near[0] @ near[1].T, 32 * 2.0**-24 * (np.abs(near[0]) @ np.abs(near[1].T))
     assert np.all(np.abs(f(*given) - exact) <= bound)
+
+
+def test_a_block_goes_through_several_tiles_and_its_ring_goes_on() -> None:
+    """The product of 400x144 and 144x256: four tiles, of which a block has two."""
+    shapes = (400, 144), (144, 256)
+    inputs = [tc.placeholder(x, "bfloat16", name=n) for x, n in zip(shapes, "AB", strict=True)]
+    s = auto_schedule(build([ops.matmul(*inputs)]), Target("cuda", arch=ARCH, sms=2))
+    emulated = Emulated(s.program, ARCH)
+    (launch,) = emulated.module.plan.launches
+    assert launch.grid == (2, 1, 1)
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-3, 4, x).astype(np.float64) for x in shapes)
+    narrow = tc.bfloat16.numpy
+    arrays = {"A": a.astype(narrow), "B": b.astype(narrow), "matmul": np.zeros((400, 256), narrow)}
+    want = (a @ b).astype(np.float32).astype(narrow)
+    for options in ORDERS:
+        run = emulated.run(arrays, options)
+        assert not run.findings, [str(f) for f in run.findings]
+        np.testing.assert_array_equal(run.results["matmul"], want)
+    (placed,) = emulated.module.barriers.values()
+    assert len(placed) == 12
+    between = ("_wait<0>", "_arrive_warp", "before it is written again", "__syncthreads()\n  ")
+    for number, what in enumerate(placed):
+        if any(x in str(what) for x in between):
+            assert complaints(Emulated(s.program, ARCH, drop=number), arrays), what
 
 
 def test_small_products_do_not_store_their_operands_anew() -> None:

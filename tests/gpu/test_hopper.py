@@ -39,3 +39,29 @@ def test_warp_groups_give_the_product(columns: int, roles: bool) -> None:
     wide, other = x.astype(np.float64), y.astype(np.float64).T
     exact, bound = wide @ other, size * 2.0**-24 * (np.abs(wide) @ np.abs(other))
     assert np.all(np.abs(got - exact) <= bound + 2.0**-8 * np.abs(exact))
+
+
+@pytest.mark.parametrize("spec", ["ik,kj->ij", "ki,kj->ij", "ki,jk->ij", "ik,jk->ij"])
+@pytest.mark.parametrize("sizes", [(2048, 2048, 512), (2000, 1928, 520)])
+def test_products_by_rule_are_right_in_every_layout(spec: str, sizes: tuple[int, int, int]) -> None:
+    """Panels, tiles one after the other, boxes stored from shared memory; ragged edges."""
+    extents = dict(zip("ijk", sizes, strict=True))
+    shapes = [tuple(extents[c] for c in x) for x in spec.split("->")[0].split(",")]
+    inputs = [tc.placeholder(s, "bfloat16", name=n) for s, n in zip(shapes, "AB", strict=True)]
+    target = tc.Target("cuda", arch=ARCH)
+    f = tc.compile([tc.ops.einsum(spec, *inputs)], inputs=inputs, target=target)
+    assert "wgmma" in f.source
+    rng = np.random.default_rng(0)
+    wide = [rng.integers(-3, 4, s).astype(np.float64) for s in shapes]
+    want = np.einsum(spec, *wide).astype(np.float32).astype(bfloat16.numpy)
+    np.testing.assert_array_equal(f(*(x.astype(bfloat16.numpy) for x in wide)), want)
+
+
+def test_products_of_float32_in_tf32_are_right() -> None:
+    inputs = [tc.placeholder((2048, 2048), name=n) for n in "AB"]
+    target = tc.Target("cuda", arch=ARCH, precision="tf32")
+    f = tc.compile([tc.ops.matmul(*inputs)], inputs=inputs, target=target)
+    assert "wgmma" in f.source
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-63, 64, (2048, 2048)).astype(np.float32) for _ in "AB")
+    np.testing.assert_array_equal(f(a, b), a.astype(np.float64) @ b)

@@ -36,7 +36,7 @@ from tensorc.schedule.tree import in_range, sites
 from tensorc.target import WARP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from tensorc.ir.stmt import For, Leaf
 
@@ -112,6 +112,7 @@ def place_barriers(
     touches: Mapping[Phase, Sequence[Touch]],
     controls: Mapping[Node, list[Touch]],
     is_served: Callable[[Node, Node], bool] | None = None,
+    late: Collection[Node] = (),
 ) -> list[Barrier]:
     """The barriers that a kernel needs, in text order.
 
@@ -120,11 +121,12 @@ def place_barriers(
         touches: what the threads of each phase read and write, but for their own storage.
         controls: what all threads read to decide about a loop or a branch.
         is_served: whether something else makes the second of two nodes wait for the first.
+        late: nodes whose work goes on behind them: what needs it over waits as late as it can.
     """
     if kernel.threads == 1:
         return []
     tree = Tree(kernel)
-    needs = _needs(kernel, tree, touches, controls, is_served)
+    needs = _needs(kernel, tree, touches, controls, is_served, late)
     block = [n for n in needs if not n.dependence.warp]
     chosen = _choose([n.spots for n in block], tree)
     left = [n for n in needs if n.dependence.warp and not (n.spots & chosen)]
@@ -233,6 +235,12 @@ class Tree:
             found += self.before(second, other)
         return frozenset([*found, Spot(other)])
 
+    def latest(self, spots: frozenset[Spot], node: Node) -> frozenset[Spot]:
+        """The last of the spots on the way to `node` that are passed the fewest times."""
+        before = [s for s in spots if self.order[s] <= self.order[Spot(node)]]
+        last = min(before, key=lambda s: (self.weight[s], -self.order[s]))
+        return frozenset([last])
+
     def around(self, first: Node, second: Node, loop: Loop) -> frozenset[Spot]:
         """The spots from one node to another in the next iteration of `loop`."""
         ways = [*self.after(first, loop), Spot(loop, at_end=True), *self.before(second, loop)]
@@ -258,6 +266,7 @@ def _needs(
     touches: Mapping[Phase, Sequence[Touch]],
     controls: Mapping[Node, list[Touch]],
     is_served: Callable[[Node, Node], bool] | None,
+    late: Collection[Node],
 ) -> list[_Need]:
     acts: list[tuple[Node, Touch]] = []
     for node in tree.where:
@@ -276,7 +285,7 @@ def _needs(
                 key = (id(p), id(q), found.buffer, found.loop)
                 known = needs.get(key)
                 if known is None or (known.dependence.warp and not found.warp):
-                    needs[key] = _Need(found, spots)
+                    needs[key] = _Need(found, tree.latest(spots, q) if p in late else spots)
     return list(needs.values())
 
 

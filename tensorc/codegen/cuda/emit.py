@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tensorc.codegen.cuda import copies, mma, rings, roles, shared, tma, wgmma
+from tensorc.codegen.cuda import copies, mma, rings, roles, shared, stores, tma, wgmma
 from tensorc.codegen.cuda.barriers import (
     Barrier,
     Spot,
@@ -109,6 +109,7 @@ class KernelEmitter:
         self.copies = copies.Copies()
         self.numbers: dict[Phase, dict[Var, Text]] = {}
         self.bulk: frozenset[Phase] = frozenset()
+        self.read_by: dict[Spot, str] = {}
         self.together = False
         self.multiplied = {b for p in kernel.phases() for b in wgmma.operands(p, target)}
         self.roles: roles.Roles | None = None
@@ -125,8 +126,9 @@ class KernelEmitter:
         controls = self._controls()
         self._take_boxes(touches, controls)
         kernel.buffers += self.hands.buffers
-        boxed = {c.spec.source for _, c in self.hands.copies.values()}
-        pointed = {t.buffer for p, own in touches.items() for t in own if p not in self.bulk}
+        boxed = {m.source for m in self.hands.maps}
+        engine = {*self.bulk, *self.hands.stores}
+        pointed = {t.buffer for p, own in touches.items() for t in own if p not in engine}
         used = [b for b in _buffers(kernel) if b not in inside and (b in pointed or b not in boxed)]
         dims = _dims(kernel)
         status = has_check(kernel.stmt) or self.stops
@@ -136,10 +138,10 @@ class KernelEmitter:
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
         self.hands.drop = None if drop is None else drop - len(placed)
         mine = [b for b in kernel.buffers if b.scope == "shared"]
-        boxes = {c.target: tma.ALIGNMENT for _, c in self.hands.copies.values()}
-        static, dynamic = shared.declare(e, mine, boxes, self.name, self.target)
-        for _, copy in self.hands.copies.values():
+        static, dynamic = shared.declare(e, mine, self.hands.boxes, self.name, self.target)
+        for copy in (*(c for _, c in self.hands.copies.values()), *self.hands.stores.values()):
             tma.need_aligned(e, copy)
+        self.read_by = stores.waits([*self.hands.stores.values()], touches, placed)
         self.copies = copies.find(e, kernel, self.target, touches, placed)
         if self.stops:
             test = "has_failed(status)"
@@ -172,10 +174,14 @@ class KernelEmitter:
         """Find the copies of boxes, who waits for them, and who makes them."""
         kernel = self.kernel
         boxes = [tma.read(p, self.target) for p in kernel.phases() if tma.is_marked(p)]
+        back = [c for c in boxes if c.stores]
+        boxes = [c for c in boxes if not c.stores]
         self.bulk = frozenset(c.phase for c in boxes)
+        stores.need_apart(back, touches)
+        self.multiplied.update(c.target for c in back)
         found = rings.find(kernel, boxes, touches) if boxes else []
         divided = roles.hints_of(kernel) is not None
-        self.hands = Handshakes(self.e, found, kernel.threads, roles=divided)
+        self.hands = Handshakes(self.e, found, back, kernel.threads, roles=divided)
         self.roles = roles.divide(kernel, [c.phase for c in boxes], touches, controls, self.target)
 
     def _work(self, private: Mapping[Buffer, Buffer]) -> None:
@@ -185,6 +191,13 @@ class KernelEmitter:
         if self.out.lines:
             self.out.line("")
         self._nodes(self.kernel.body)
+        for copy in [*self.hands.stores.values()][-1:]:
+            self._wait_for_stores(copy.target.name, "the end")
+
+    def _wait_for_stores(self, name: str, what: str) -> None:
+        """Let the thread that stores boxes wait until those have been read."""
+        if self.hands.signal("bulk_wait_read()", f"{name}: copies from it before {what}"):
+            self.out.line("if (tid == 0) bulk_wait_read();")
 
     def _divided(self, found: roles.Roles, private: Mapping[Buffer, Buffer]) -> None:
         """The work of both roles."""
@@ -319,7 +332,7 @@ class KernelEmitter:
         def is_served(p: Node, q: Node) -> bool:
             return p in self.bulk and q not in self.bulk
 
-        return place_barriers(self.kernel, touches, controls, is_served)
+        return place_barriers(self.kernel, touches, controls, is_served, self.hands.stores)
 
     def _check_together(self, placed: Sequence[Barrier]) -> None:
         """Whether a failed check ends the block, since a thread that ended would be waited for.
@@ -416,6 +429,8 @@ class KernelEmitter:
             self.out.line(f"cp_async_wait<{left}>();")
             if self.multiplied:
                 self.out.line("publish_shared();")
+        if spot in self.read_by:
+            self._wait_for_stores(self.read_by[spot], "it is written again")
         barrier = self.spots.get(spot)
         if barrier is not None:
             self.out.line(f"{self._barrier_call(barrier)};")
@@ -435,6 +450,11 @@ class KernelEmitter:
             # The producer is one thread already.
             with contextlib.nullcontext() if self.roles is not None else self._some(phase):
                 self.hands.copy(phase)
+            return
+        if phase in self.hands.stores:
+            copy = self.hands.stores[phase]
+            with self._some(phase):
+                tma.emit_store(self.e, copy, self.hands.maps[copy.spec])
             return
         if phase.fold is not None:
             self.fold.emit(phase)

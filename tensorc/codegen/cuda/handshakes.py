@@ -17,6 +17,7 @@ from tensorc.codegen.cuda import tma
 from tensorc.dtypes import int64
 from tensorc.ir.expr import Buffer, Compare, CompareOp, Const
 from tensorc.ir.printer import show
+from tensorc.ir.sets import prove
 from tensorc.ir.simplify import simplify
 from tensorc.target import WARP
 
@@ -59,12 +60,21 @@ class _Held:
 class Handshakes:
     """Writes the waits and arrivals of a kernel's rings."""
 
-    def __init__(self, e: StmtEmitter, rings: Sequence[Ring], users: int, *, roles: bool) -> None:
-        """Name the barriers.
+    def __init__(
+        self,
+        e: StmtEmitter,
+        rings: Sequence[Ring],
+        stores: Sequence[BoxCopy],
+        users: int,
+        *,
+        roles: bool,
+    ) -> None:
+        """Name the barriers, and the tensor maps.
 
         Args:
             e: what writes.
             rings: of the kernel.
+            stores: copies from shared memory.
             users: how many threads use the slots.
             roles: whether others copy.
         """
@@ -75,7 +85,10 @@ class Handshakes:
         self.copies: dict[Phase, tuple[_Held, BoxCopy]] = {
             c.phase: (h, c) for h in self.held for c in (*h.ring.copies, *h.ring.prologue)
         }
-        specs = dict.fromkeys(c.spec for _, c in self.copies.values())
+        self.stores = {c.phase: c for c in stores}
+        every = [*(c for _, c in self.copies.values()), *stores]
+        self.boxes = {c.target: tma.ALIGNMENT for c in every}
+        specs = dict.fromkeys(c.spec for c in every)
         self.maps = {s: e.names.fresh(f"{s.source.name}.map") for s in specs}
         self.firsts: dict[Node, list[_Held]] = {}
         self.lasts: dict[Node, list[_Held]] = {}
@@ -154,7 +167,8 @@ class Handshakes:
         """Say so of the last iteration, behind the loop."""
         for h in self.lasts[node]:
             last = simplify((loop.extent - 1) % h.ring.slots)
-            self._hand_back(h, last, Compare(CompareOp.GT, loop.extent, Const(0)))
+            there_is = Compare(CompareOp.GT, loop.extent, Const(0))
+            self._hand_back(h, last, None if prove(there_is, ()).holds else there_is)
 
     def _hand_back(self, h: _Held, slot: Expr, cond: Expr | None = None) -> None:
         if h.empty is None:

@@ -21,12 +21,31 @@ def _load(rank: int) -> str:
 }}"""
 
 
+def _store(rank: int) -> str:
+    coordinates = ", ".join(f"int c{i}" for i in range(rank))
+    places = ", ".join(f"%{i + 2}" for i in range(rank))
+    values = ", ".join(f'"r"(c{i})' for i in range(rank))
+    return f"""// Issue a copy of a box from shared memory, of what is inside of the array.
+{_F} void tma_store_{rank}d(const TensorMap& map, {coordinates}, const void* from) {{
+  asm volatile("cp.async.bulk.tensor.{rank}d.global.shared::cta.tile.bulk_group"
+               " [%0, {{{places}}}], [%1];"
+               :
+               : "l"(&map), "r"((unsigned)__cvta_generic_to_shared(from)), {values}
+               : "memory");
+}}"""
+
+
 HOPPER: dict[str, str] = {
     "TensorMap": """// How the copy engine sees an array; the driver makes it.
 struct __align__(64) TensorMap {
   unsigned long long opaque[16];
 };""",
     **{f"tma_load_{rank}d": _load(rank) for rank in range(1, 6)},
+    **{f"tma_store_{rank}d": _store(rank) for rank in range(1, 6)},
+    "bulk_commit": f"""// End a group of copies from shared memory.
+{_F} void bulk_commit() {{ asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }}""",
+    "bulk_wait_read": f"""// Wait until this thread's copies have read what they copy.
+{_F} void bulk_wait_read() {{ asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }}""",
     "mbarrier_init": f"""// Make a barrier: so many arrivals, and all bytes expected, end a phase.
 {_F} void mbarrier_init(long long* barrier, int arrivals) {{
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"

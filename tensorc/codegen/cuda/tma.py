@@ -11,13 +11,16 @@ One thread issues it, as `cp.async.bulk.tensor`, with a tensor map of the array 
 element. What lies outside of the array becomes 0, so the box may pad:
 `S[r, c] = where(bi*64 + r < n, A[bi*64 + r, c], 0.0)`. `rings.py` says who waits for it, and how.
 
+A copy back is one too, with the hint as well: `stores.py` says how it is ordered. What would lie
+outside of the array is not stored, so a guard that keeps it inside needs nothing.
+
 Where all loops together make no box, the outer ones, a few steps, repeat a box of the inner ones:
 panels of columns, `S[p, r, c] = A[r, p*64 + c]`, are one box each, and are waited for together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import copysign, prod
 from typing import TYPE_CHECKING
 
@@ -37,12 +40,13 @@ from tensorc.ir.expr import (
     Select,
     Var,
     Where,
+    all_of,
     const_int,
 )
 from tensorc.ir.printer import show
 from tensorc.ir.sets import prove
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import For, Stmt, Store
+from tensorc.ir.stmt import For, If, Stmt, Store
 from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import free_vars, substitute, walk_stmts
 from tensorc.schedule.tree import in_range
@@ -86,6 +90,7 @@ class BoxCopy:
         place: the indices there of the box's first element.
         corner: the indices of that element in the array; some may be outside of it.
         bytes: of all boxes.
+        stores: whether it goes from shared memory to the array.
     """
 
     phase: Phase
@@ -95,6 +100,7 @@ class BoxCopy:
     place: tuple[Expr, ...]
     corner: tuple[Expr, ...]
     bytes: int
+    stores: bool
 
 
 def is_marked(phase: Phase) -> bool:
@@ -120,8 +126,13 @@ def read(phase: Phase, target: Target) -> BoxCopy:
             f"it stands inside of the thread loops {names}, and one thread issues it",
             "move it out of them",
         )
-    loops, store = _nest(phase.stmt, ask)
+    loops, store, guards = _nest(phase.stmt, ask)
+    stores = store.buffer.scope == "global"
+    if stores:
+        store, ask = _turned(store, ask), replace(ask, access="stored")
     value, cond = _value(store, ask)
+    if stores:
+        cond = all_of(guards)
     repeats, box = _boxes(loops, store, value, ask)
     if cond is not None:
         _need_padding(cond, value, loops, ask)
@@ -135,7 +146,7 @@ def read(phase: Phase, target: Target) -> BoxCopy:
     spec = MapSpec(value.buffer, box, swizzle_of(store.buffer))
     count = prod(const_int(loop.extent) or 1 for loop in repeats)
     total = count * prod(box) * size
-    return BoxCopy(phase, tuple(repeats), spec, store.buffer, place, corner, total)
+    return BoxCopy(phase, tuple(repeats), spec, store.buffer, place, corner, total, stores)
 
 
 def swizzle_of(buffer: Buffer) -> int:
@@ -159,6 +170,7 @@ class _Ask:
     """What is asked, for messages."""
 
     text: str
+    access: str = "read"
 
     def refuse(self, why: str, advice: str = "") -> CompileError:
         more = f"; {advice}" if advice else ""
@@ -172,8 +184,8 @@ def _head(phase: Phase) -> str:
     return "a nest without a store"
 
 
-def _nest(stmt: Stmt, ask: _Ask) -> tuple[list[For], Store]:
-    """The loops of the box, outermost first, and what they repeat."""
+def _nest(stmt: Stmt, ask: _Ask) -> tuple[list[For], Store, list[Expr]]:
+    """The loops of the box, outermost first, what they repeat, and under which guards."""
     loops: list[For] = []
     while isinstance(stmt, For):
         extent = const_int(stmt.extent)
@@ -185,10 +197,23 @@ def _nest(stmt: Stmt, ask: _Ask) -> tuple[list[For], Store]:
             )
         loops.append(stmt)
         stmt = stmt.body
-    if not isinstance(stmt, Store):
+    guards: list[Expr] = []
+    inner = stmt
+    while isinstance(inner, If) and inner.orelse is None:
+        guards.append(inner.cond)
+        inner = inner.body
+    if not isinstance(inner, Store) or (guards and inner.buffer.scope != "global"):
         shown = " ".join(show(stmt).split())
         raise ask.refuse(f"its loops hold more than one copy: {shown[:80]}")
-    return loops, stmt
+    return loops, inner, guards
+
+
+def _turned(store: Store, ask: _Ask) -> Store:
+    """A copy back as the copy to shared memory of the same box."""
+    value = store.value
+    if not isinstance(value, Load) or value.buffer.scope != "shared":
+        raise ask.refuse(f"{show(value)} is no element of shared memory")
+    return Store(value.buffer, value.indices, Load(store.buffer, store.indices), loc=store.loc)
 
 
 def _value(store: Store, ask: _Ask) -> tuple[Load, Expr | None]:
@@ -205,7 +230,7 @@ def _value(store: Store, ask: _Ask) -> tuple[Load, Expr | None]:
     if found.buffer.scope != "global" or store.buffer.scope != "shared":
         raise ask.refuse(
             f"it copies from {found.buffer.scope} to {store.buffer.scope} memory, and boxes go "
-            "from global to shared memory"
+            "from global to shared memory, or back"
         )
     return found, cond
 
@@ -239,8 +264,8 @@ def _box(loops: list[For], store: Store, load: Load, ask: _Ask) -> tuple[int, ..
         for var in sorted(own, key=lambda v: own[v]):
             if own[var] != size or var in steps:
                 raise ask.refuse(
-                    f"dimension {d} of {load.buffer.name} is read at {show(index)}, which does "
-                    "not step through neighbours"
+                    f"dimension {d} of {load.buffer.name} is {ask.access} at {show(index)}, which "
+                    "does not step through neighbours"
                 )
             steps[var] = inner * size
             size *= extents[var]
@@ -286,8 +311,9 @@ def _need_padding(cond: Expr, load: Load, loops: list[For], ask: _Ask) -> None:
     for index, size in zip(load.indices, load.buffer.shape, strict=True):
         given += [Compare(CompareOp.LE, Const(0), index), Compare(CompareOp.LT, index, size)]
     if not prove(cond, given).holds:
+        what = "writes 0" if ask.access == "read" else "stores nothing"
         raise ask.refuse(
-            f"it writes 0 where not {show(cond)}, and boxes have 0 outside of the array alone"
+            f"it {what} where not {show(cond)}, and boxes do so outside of the array alone"
         )
 
 
@@ -335,6 +361,15 @@ def need_aligned(e: StmtEmitter, copy: BoxCopy) -> None:
             f"be on {unit} bytes",
             "make its rows, or its slots, multiples of that",
         )
+
+
+def emit_store(e: StmtEmitter, copy: BoxCopy, map_name: str) -> None:
+    """Write a copy back to the array, as one group."""
+    with e.looping_all(copy.repeats), e.statement(*copy.place, *copy.corner):
+        start = e.element(copy.target, copy.place).text
+        at = [e.integer(i, "int").text for i in reversed(copy.corner)]
+        e.out.call(f"tma_store_{len(at)}d", map_name, *at, f"&{start}")
+    e.out.line("bulk_commit();")
 
 
 def emit(e: StmtEmitter, copy: BoxCopy, map_name: str, barrier: str) -> None:

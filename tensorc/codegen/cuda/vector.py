@@ -154,6 +154,7 @@ def _access(
     place = e.places[buffer]
     if buffer.scope == "local":
         return None  # Registers: each lane is one.
+    indices = [_within_panel(i, loop, lanes) for i in indices]
     for index in indices[:-1]:
         if loop.var in set(free_vars(index)):
             return None
@@ -171,6 +172,29 @@ def _access(
             return _Access(buffer, first, width)
         width -= 1
     return None
+
+
+def _within_panel(index: Expr, loop: For, lanes: int) -> Expr:
+    """`index` where lanes beside each other never are on two sides of a multiple.
+
+    (x*2 + v) // 64 and (x*2 + v) % 64 of two lanes v are x*2 // 64 and x*2 % 64 + v.
+    """
+
+    def rule(node: Node) -> Node | None:
+        match node:
+            case Binary(BinaryOp.FLOORDIV | BinaryOp.MOD as op, x, Const(by, _)) if (
+                by > 0 and by % lanes == 0 and loop.var in set(free_vars(x))
+            ):
+                step = coefficient(x, loop.var)
+                first = simplify(substitute(x, {loop.var: loop.start}))
+                if step is None or not is_const(step, 1) or not is_multiple(first, lanes):
+                    return None
+                part = Binary(op, first, Const(by))
+                return part if op is BinaryOp.FLOORDIV else Binary(BinaryOp.ADD, part, loop.var)
+            case _:
+                return None
+
+    return index if const_int(loop.start) != 0 else rewrite(index, rule)
 
 
 def _aligned(place: Place, first: Sequence[Expr], width: int, size: int) -> bool:

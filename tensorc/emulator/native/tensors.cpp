@@ -180,10 +180,25 @@ bool perform_one_bulk_load() {
 
 // ---- Stores
 
-static void issue_store(Fiber& self, BulkRead copy) {
+// What a box reads of shared memory: what lies inside of the tensor, in chunks of 16 bytes.
+static void mark_box(Fiber& self, const TensorMap& map, const BulkRead& copy) {
+  uintptr_t last = 0;
+  for_each_chunk(map, copy.coordinates, copy.from, [&](uintptr_t to, uintptr_t from, int) {
+    uintptr_t chunk = from & ~(uintptr_t)15;
+    if (!to || chunk == last) return;
+    mark_read_flight(self, copy.flight, chunk, 16, copy.site);
+    last = chunk;
+  });
+}
+
+static void issue_store(Fiber& self, BulkRead copy, const TensorMap* map) {
   if (config.checked) {
     copy.flight = begin_read_flight();
-    mark_read_flight(self, copy.flight, copy.from, (int)copy.bytes, copy.site);
+    if (map) {
+      mark_box(self, *map, copy);
+    } else {
+      mark_read_flight(self, copy.flight, copy.from, (int)copy.bytes, copy.site);
+    }
   }
   self.bulk_stores.open.push_back(copy);
 }
@@ -198,7 +213,7 @@ static void bulk_store(Thread* thread, uintptr_t to, uintptr_t from, uint32_t by
   copy.bytes = bytes;
   copy.site = site;
   if (config.checked) check_access(fiber_of(thread), to, (int)bytes, kWrite, site);
-  issue_store(fiber_of(thread), copy);
+  issue_store(fiber_of(thread), copy, nullptr);
 }
 
 static void tensor_store(Thread* thread, uintptr_t map_address, uintptr_t from,
@@ -219,7 +234,7 @@ static void tensor_store(Thread* thread, uintptr_t map_address, uintptr_t from,
     check_global_box(fiber_of(thread), map, coordinates, add ? kAtomicUpdate : kWrite,
                      site);
   }
-  issue_store(fiber_of(thread), copy);
+  issue_store(fiber_of(thread), copy, &map);
 }
 
 static void perform_store(Fiber& self, const BulkRead& copy) {

@@ -81,7 +81,7 @@ def test_zeros_inside_of_the_array_are_no_box() -> None:
     condition = INSIDE.replace("c < 36", "c < 30")
     assert refusal(PADDED.replace("CONDITION", condition)) == (
         f"S[r, c] = where({condition}, A[bi * 16 + r - 3, bj * 32 + c], 0.0) is asked to be one "
-        f'copy of a box ("tma"): it writes 0 where not {condition}, and boxes have 0 outside of '
+        f'copy of a box ("tma"): it writes 0 where not {condition}, and boxes do so outside of '
         "the array alone"
     ).replace("*", " * ").replace("  ", " ")
 
@@ -279,7 +279,7 @@ def test_a_box_does_not_come_from_shared_memory() -> None:
     )
     assert said == (
         'S[i] = T[i] is asked to be one copy of a box ("tma"): it copies from shared to shared '
-        "memory, and boxes go from global to shared memory"
+        "memory, and boxes go from global to shared memory, or back"
     )
 
 

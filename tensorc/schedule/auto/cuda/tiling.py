@@ -199,13 +199,36 @@ def on_blocks(s: Schedule, made: Tiled) -> None:
     """
     axes = ("block.x", "block.y", "block.z")
     blocks = [made.block, *made.around]
-    rows, columns = const_int(s.extent(made.around[0])), const_int(s.extent(made.block))
-    if rows and rows % GROUP == 0 and (columns or 0) >= MANY:
+    if _is_grouped(s, made):
         blocks[:2] = [s.rasterize(made.around[0], made.block, GROUP)]
     for loop in blocks[2:-1]:
         blocks[-1] = s.fuse(blocks[-1], loop)
     for loop, axis in zip([*blocks[:2], *blocks[2:][-1:]], axes, strict=False):
         s.bind(loop, axis)
+
+
+def _is_grouped(s: Schedule, made: Tiled) -> bool:
+    """Whether blocks go through the tiles by groups of rows."""
+    rows, columns = const_int(s.extent(made.around[0])), const_int(s.extent(made.block))
+    return bool(rows) and (rows or 0) % GROUP == 0 and (columns or 0) >= MANY
+
+
+def on_multiprocessors(s: Schedule, made: Tiled, sms: int) -> None:
+    """Let a block for each multiprocessor go through the tiles, one after the other.
+
+    What a tile begins with is then fetched while the one before it is stored.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    rows, *batches = made.around
+    grouped = _is_grouped(s, made)
+    tile = s.rasterize(rows, made.block, GROUP) if grouped else s.fuse(rows, made.block)
+    for loop in batches:
+        tile = s.fuse(loop, tile)
+    turn, block = s.split(tile, sms)
+    s.reorder(block, turn)
+    s.bind(block, "block.x")
 
 
 def phases_of(s: Schedule, product: Product, made: Tiled) -> tuple[list[Site], dict[Buffer, Dims]]:

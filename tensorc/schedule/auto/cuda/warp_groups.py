@@ -18,6 +18,7 @@ own does that, once for all tiles; for a large product it takes a small part of 
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import float32
@@ -31,6 +32,7 @@ from tensorc.schedule.auto.cuda.tiling import (
     collect,
     cut,
     on_blocks,
+    on_multiprocessors,
     phases_of,
     problem_of,
     sides_of,
@@ -58,6 +60,7 @@ ROWS = GROUPS * GROUP_ROWS
 COLUMNS = (256, 128)  # Of a tile: the first where that is enough blocks for all multiprocessors.
 UNIT = 16  # Bytes of which a copy engine's rows are multiples.
 LINE = 128  # Bytes of a row, and of its pattern; so many of the sum are fetched at a time.
+RESERVED = 1024  # Bytes of shared memory for barriers.
 PACKED = 1024  # m n / (m + n) from which on it pays to store float32 operands anew.
 SQUARE = 32  # Rows and columns of what a block stores the other way round.
 THREADS = 256
@@ -124,27 +127,60 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
         product = _packed(s, stage, product)
     operands, line = leaf_loads(product.leaf), _depth(product)
     made = cut(s, stage, product, ROWS, columns, line)
+    fetched: set[str] = set()
     for use in operands:
         along = depends(use.indices[-1:], steps_first(product)[-1].var)
         panel = None if along else line
         copy = s.cache_read(use.buffer.name, made.step, scope="shared", pad=0, panel=panel)
         s.swizzle(copy.name, LINE)
         s.bulk_fetch(copy.name)
+        fetched.add(copy.name)
     collect(s, stage, product, made)
+    staged = _staged(s, product, made)
     every, dims = phases_of(s, product, made)
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         buffer = written_buffers(site.leaf)[0]
         if isinstance(site.leaf, Accumulate):
             _multiply(s, buffer.name, site, made, columns, instruction)
-        elif buffer.scope != "shared":
+        elif buffer.name not in fetched and buffer is not staged:
             _elements(s, buffer.name, site, dims)
-    size = LINE * (ROWS + columns)
-    stages = stages_of(size, const_int(s.extent(made.step)) or 0, 1, target.cuda)
+    if staged is not None:
+        s.bulk_store(staged.name)
+    tiles = prod(const_int(s.extent(x)) or 1 for x in (made.block, *made.around))
+    size, steps = LINE * (ROWS + columns), const_int(s.extent(made.step)) or 0
+    taken = RESERVED + (0 if staged is None else ROWS * columns * staged.dtype.bytes)
+    stages = stages_of(size, steps, 1, target.cuda, taken)
     if stages > 1:
         s.pipeline(made.step, stages)
         s.specialize(made.step)
-    on_blocks(s, made)
+    sms = target.resolved().sms
+    if stages > 1 and tiles > sms:
+        on_multiprocessors(s, made, sms)
+    else:
+        on_blocks(s, made)
+
+
+def _staged(s: Schedule, product: Product, made: Tiled) -> Buffer | None:
+    """The result of 16 bits that a tile leaves, which is put together in shared memory.
+
+    Its threads have pairs of a row, half a sector of four of them: the copy engine stores whole
+    rows. None where there is no such result, or its rows are not on 16 bytes.
+
+    Raises:
+        ScheduleError: a step is refused.
+    """
+    every, _ = phases_of(s, product, made)
+    (last,) = {b: None for x in every[-1:] for b in written_buffers(x.leaf)}
+    row = (const_int(last.shape[-1]) or 1) * last.dtype.bytes
+    others = [x for x in every if last in written_buffers(x.leaf)]
+    if last.scope != "global" or last.dtype.bytes != 2 or row % UNIT or len(others) != 1:
+        return None
+    before = set(s.stages)
+    s.cache_write(last.name, made.block, scope="shared", panel=LINE // last.dtype.bytes)
+    (copy,) = (x for x in s.stages if x not in before)
+    s.swizzle(copy, LINE)
+    return last
 
 
 def _packed(s: Schedule, stage: str, product: Product) -> Product:

@@ -112,11 +112,14 @@ def warp_parts(tile: WarpTile, problem: Problem, sms: int) -> int:
     return min((1, most), key=lambda parts: warp_time(tile, problem, sms, parts))
 
 
-def stages_of(stage_bytes: int, steps: int, blocks: int, arch: CudaArch) -> int:
-    """How many stages of a pipeline fit, with so many blocks on a multiprocessor; 1 is none."""
+def stages_of(stage_bytes: int, steps: int, blocks: int, arch: CudaArch, taken: int = 0) -> int:
+    """How many stages of a pipeline fit, with so many blocks on a multiprocessor; 1 is none.
+
+    `taken` are the bytes of shared memory that a block has beside them.
+    """
     for wanted in (blocks, 1):
         room = min(arch.shared // wanted - arch.reserved, arch.block_shared)
         for stages in STAGES:
-            if stages <= steps and stages * stage_bytes <= room:
+            if stages <= steps and stages * stage_bytes + taken <= room:
                 return stages
     return 1

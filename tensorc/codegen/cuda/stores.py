@@ -1,0 +1,59 @@
+"""Copies of boxes from shared memory to an array: what they wait for, and what waits for them.
+
+    C.local[w] = ...; publish_shared();             by all threads
+    __syncthreads();
+    if (tid == 0) { tma_store_2d(C_map, x, y, C_local); bulk_commit(); }
+    ...
+    if (tid == 0) bulk_wait_read();                 before the barrier behind which others
+    __syncthreads();                                write C.local again
+    C.local[w] = ...
+
+The barriers are those that any thread would need that reads what others have written, and that
+others write again. What is new is that the thread, at the second one, must wait for its copies:
+they read later than it issues them. At the end of the kernel it waits for the last of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorc.errors import CompileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tensorc.codegen.cuda.barriers import Barrier, Spot, Touch
+    from tensorc.codegen.cuda.kernel import Phase
+    from tensorc.codegen.cuda.tma import BoxCopy
+
+
+def need_apart(stores: Sequence[BoxCopy], touches: Mapping[Phase, Sequence[Touch]]) -> None:
+    """Refuse where another phase uses the array that boxes are stored to.
+
+    Raises:
+        CompileError: one does; the message shows it.
+    """
+    for copy in stores:
+        for phase, own in touches.items():
+            for t in own:
+                if phase is not copy.phase and t.buffer is copy.spec.source:
+                    raise CompileError(
+                        f"{t.text}: it uses {t.buffer.name}, to which the same kernel stores "
+                        "boxes, and nothing orders the two; store it without the hint"
+                    )
+
+
+def waits(
+    stores: Sequence[BoxCopy],
+    touches: Mapping[Phase, Sequence[Touch]],
+    placed: Sequence[Barrier],
+) -> dict[Spot, str]:
+    """Before which barriers copies must have read, and the names of the buffers."""
+    found: dict[Spot, str] = {}
+    for copy in stores:
+        texts = {t.text for t in touches[copy.phase] if not t.writes}
+        name = copy.target.name
+        for barrier in placed:
+            if any(d.first in texts and d.buffer == name for d in barrier.serves):
+                found[barrier.spot] = name
+    return found
