@@ -103,6 +103,8 @@ def test_a_block_goes_through_several_tiles_and_its_ring_goes_on() -> None:
         np.testing.assert_array_equal(run.results["matmul"], want)
     (placed,) = emulated.module.barriers.values()
     assert len(placed) == 12
+    source = emulated.module.source.split("__global__")[1]
+    assert "copy4(&matmul_local[(i1 * 8 + lane % 4 * 2) / 64]" in source, "pairs within a panel"
     between = ("_wait<0>", "_arrive_warp", "before it is written again", "__syncthreads()\n  ")
     for number, what in enumerate(placed):
         if any(x in str(what) for x in between):

@@ -324,6 +324,7 @@ alloc B: float32[4, 5]
         "",
         "cache_read B C:i order=(0,1,2)",
     ),
+    Refused("a part in panels of nothing", MATMUL, "", "cache_write C C:i panel=0"),
     Refused("an operand stored anew that is not read", MATMUL, "", "pack C Q"),
     Refused("an operand stored anew that the nest writes", STENCIL, "", "pack W W"),
     Refused("an operand stored anew in another order", MATMUL, "", "pack C B order=(0,0)"),

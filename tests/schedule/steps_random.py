@@ -174,6 +174,8 @@ class Chooser:
                 return Step(kind, (stage,))
             case "compute_at" | "reverse_compute_at" | "double_buffer":
                 return Step(kind, (stage, other))
+            case "cache_write" if self.rng.random() < 0.3:
+                return Step(kind, (stage, loop), {"panel": self.pick((1, 2, 3))})
             case "cache_write" | "decompose_reduction" | "relax_guard":
                 return Step(kind, (stage, loop))
             case "cache_read":

@@ -357,6 +357,32 @@ def test_relax_guard_refuses_a_parameter_and_a_loop_without_a_guard() -> None:
     assert str(error.value) == ("relax_guard(C, i): no guard of 'C' inside loop i depends on i")
 
 
+def test_cache_write_keeps_a_part_in_panels() -> None:
+    plain = matmul(4, 3, 6)
+    s = Schedule(plain)
+    i_outer, _ = s.split(s.loops("C")[0], 2)
+    s.cache_write("C", i_outer, panel=4)
+    assert_text(
+        s,
+        """
+        for i.outer in range(2):
+          alloc C.local: float32[2, 2, 4] local
+            for i.inner in range(2):
+              for j in range(6):
+                C.local[j // 4, i.inner, j % 4] = 0.0
+                for k in range(3):
+                  C.local[j // 4, i.inner, j % 4] += A[i.outer * 2 + i.inner, k] * B[k, j]
+            for C.out0 in range(2):
+              for C.out1 in range(2):
+                for C.out2 in range(4):
+                  if C.out0 * 4 + C.out2 < 6:
+                    C[i.outer * 2 + C.out1, C.out0 * 4 + C.out2] = C.local[C.out0, C.out1, C.out2]
+        """,
+    )
+    assert_same_results(plain, s.program)
+    assert_replays(s, show(plain))
+
+
 def test_pack_stores_an_operand_anew_before_its_nest() -> None:
     plain = matmul(4, 3, 5)
     s = Schedule(plain)

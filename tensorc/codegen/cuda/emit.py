@@ -111,6 +111,7 @@ class KernelEmitter:
         self.bulk: frozenset[Phase] = frozenset()
         self.read_by: dict[Spot, str] = {}
         self.together = False
+        self.goes_on = False  # After a failed check, until the copies of boxes are there.
         self.multiplied = {b for p in kernel.phases() for b in wgmma.operands(p, target)}
         self.roles: roles.Roles | None = None
 
@@ -134,7 +135,7 @@ class KernelEmitter:
         status = has_check(kernel.stmt) or self.stops
         head = self._signature(used, dims, status)
         placed = self._barriers(touches, controls)
-        self._check_together(placed)
+        self._check_together(placed, controls)
         self.spots = {b.spot: b for i, b in enumerate(placed) if i != drop}
         self.hands.drop = None if drop is None else drop - len(placed)
         mine = [b for b in kernel.buffers if b.scope == "shared"]
@@ -151,6 +152,8 @@ class KernelEmitter:
         self._indices()
         if self.together:
             self.out.line("bool failed = false;")
+        if self.goes_on:
+            self.out.line("bool stopped = false;")
         self.hands.begin()
         if self.roles is None:
             self._work(private)
@@ -334,19 +337,25 @@ class KernelEmitter:
 
         return place_barriers(self.kernel, touches, controls, is_served, self.hands.stores)
 
-    def _check_together(self, placed: Sequence[Barrier]) -> None:
+    def _check_together(
+        self, placed: Sequence[Barrier], controls: Mapping[Node, Sequence[Touch]]
+    ) -> None:
         """Whether a failed check ends the block, since a thread that ended would be waited for.
 
-        Phases with checks then end at a barrier, where all threads hear of what failed.
+        Phases with checks then end at a barrier, where all threads hear of what failed. With copies
+        of boxes, which have to arrive, the block goes on, but without what its phases do.
         """
         if not has_check(self.kernel.stmt):
             return
-        if self.hands.held or self.roles is not None:
+        self.goes_on = bool(self.hands.maps)
+        reads = [t for own in controls.values() for t in own]
+        if self.goes_on and reads:
             raise CompileError(
-                f"kernel {self.name}: it checks something, and its threads wait for copies of "
-                "boxes; fission the check out into a kernel of its own"
+                f"kernel {self.name}: it checks something, copies boxes, and goes by data that may "
+                f"not have passed: {reads[0].text}; fission the check out into a kernel of its own"
             )
-        self.together = bool(placed) or any(p.folded for p in self.kernel.phases())
+        folds = any(p.folded for p in self.kernel.phases())
+        self.together = self.goes_on or bool(placed) or folds
 
     def _nodes(self, nodes: Sequence[Node]) -> None:
         for position, node in enumerate(nodes):
@@ -453,13 +462,14 @@ class KernelEmitter:
             return
         if phase in self.hands.stores:
             copy = self.hands.stores[phase]
-            with self._some(phase):
+            with self._unless_stopped(), self._some(phase):
                 tma.emit_store(self.e, copy, self.hands.maps[copy.spec])
             return
         if phase.fold is not None:
-            self.fold.emit(phase)
+            with self._unless_stopped():
+                self.fold.emit(phase)
             return
-        with self._checked(phase), self._some(phase):
+        with self._unless_stopped(), self._checked(phase), self._some(phase):
             self.e.asynchronous = phase in self.copies.phases
             self.e.emit(phase.body)
             self.e.asynchronous = False
@@ -477,8 +487,20 @@ class KernelEmitter:
         with self.out.inside(""):
             yield
         self.out.line(f"{self.e.leave}:")
-        self.out.line("if (__syncthreads_or(failed)) return;")
+        count = "" if self.roles is None else f"<{self.roles.consumers}>"
+        call = f"sync_threads_or{count}" if count else "__syncthreads_or"
+        heard = f"{call}(failed)"
+        self.out.line(f"stopped = {heard};" if self.goes_on else f"if ({heard}) return;")
         self.e.leave = ""
+
+    @contextlib.contextmanager
+    def _unless_stopped(self) -> Iterator[None]:
+        """Within, nothing is done in a block that only goes on after a failed check."""
+        if not self.goes_on:
+            yield
+            return
+        with self.e.region(), self.e.scope(), self.out.inside("if (!stopped)"):
+            yield
 
     def _comment_on(self, phase: Phase) -> None:
         """The statements of a phase as the program has them, each once."""

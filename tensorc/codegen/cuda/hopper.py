@@ -115,6 +115,20 @@ template <int left> {_F} void wgmma_wait() {{
 template <int count> {_F} void sync_threads() {{
   asm volatile("bar.sync 1, %0;" ::"n"(count) : "memory");
 }}""",
+    "sync_threads_or": f"""// Wait for the first `count` threads; whether `any` of them says so.
+template <int count> {_F} bool sync_threads_or(bool any) {{
+  int found;
+  asm volatile("{{\\n"
+               ".reg .pred mine, all;\\n"
+               "setp.ne.s32 mine, %1, 0;\\n"
+               "bar.red.or.pred all, 1, %2, mine;\\n"
+               "selp.s32 %0, 1, 0, all;\\n"
+               "}}"
+               : "=r"(found)
+               : "r"((int)any), "n"(count)
+               : "memory");
+  return found != 0;
+}}""",
     "give_registers": f"""// Keep `count` registers in each thread of the warp group, and no more.
 template <int count> {_F} void give_registers() {{
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));

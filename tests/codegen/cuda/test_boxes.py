@@ -158,6 +158,29 @@ def test_every_wait_and_arrival_is_needed(roles: bool) -> None:
         assert complaints(Emulated(text, ARCH, drop=number), arrays), what
 
 
+@pytest.mark.parametrize("roles", [False, True])
+def test_a_failed_check_stops_a_block_whose_boxes_arrive(roles: bool) -> None:
+    text = ring(3, roles=roles)
+    store = "            B[i, b"
+    check = f'            check S[i % 3, t % 4 * 4 + v, t // 4] < 9.0, "no: {{0}}", (i)\n{store}'
+    emulated = Emulated(text.replace(store, check), ARCH)
+    a = np.random.default_rng(0).uniform(-1, 1, (128, 128)).astype(np.float32)
+    want = a.reshape(8, 16, 4, 32).transpose(0, 2, 3, 1)
+    arrays = {"A": a, "B": np.zeros((8, 4, 32, 16), np.float32)}
+    wrong = arrays | {"A": a.copy()}
+    wrong["A"][3 * 16 + 5, 32 + 7] = 10.0
+    for options in ORDERS:
+        run = emulated.run(arrays, options)
+        assert not run.findings
+        assert run.status[0] == 0
+        np.testing.assert_array_equal(run.results["B"], want)
+        run = emulated.run(wrong, options)
+        assert not run.findings
+        assert (run.status[0], run.status[2]) == (1, 3)
+        assert np.all(run.results["B"][4:, 1] == 0), "the rest of that block"
+        np.testing.assert_array_equal(run.results["B"][:3, 1], want[:3, 1])
+
+
 COPY = "S[a, r, c] = A[a*16 + r, b*32 + c]"
 
 
