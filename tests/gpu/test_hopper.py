@@ -8,6 +8,7 @@ import pytest
 import tensorc as tc
 from benchmarks.gpu.hopper import ARCH, product_schedule
 from codegen.cuda.hopper_programs import ring
+from tensorc.driver.cuda.function import CudaCompiledFunction
 from tensorc.dtypes import bfloat16
 from tensorc.ir.parser import parse
 
@@ -50,6 +51,7 @@ def test_products_by_rule_are_right_in_every_layout(spec: str, sizes: tuple[int,
     inputs = [tc.placeholder(s, "bfloat16", name=n) for s, n in zip(shapes, "AB", strict=True)]
     target = tc.Target("cuda", arch=ARCH)
     f = tc.compile([tc.ops.einsum(spec, *inputs)], inputs=inputs, target=target)
+    assert isinstance(f, CudaCompiledFunction)
     assert "wgmma" in f.source
     rng = np.random.default_rng(0)
     wide = [rng.integers(-3, 4, s).astype(np.float64) for s in shapes]
@@ -61,6 +63,7 @@ def test_products_of_float32_in_tf32_are_right() -> None:
     inputs = [tc.placeholder((2048, 2048), name=n) for n in "AB"]
     target = tc.Target("cuda", arch=ARCH, precision="tf32")
     f = tc.compile([tc.ops.matmul(*inputs)], inputs=inputs, target=target)
+    assert isinstance(f, CudaCompiledFunction)
     assert "wgmma" in f.source
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-63, 64, (2048, 2048)).astype(np.float32) for _ in "AB")

@@ -198,7 +198,7 @@ def _nest(stmt: Stmt, ask: _Ask) -> tuple[list[For], Store, list[Expr]]:
         loops.append(stmt)
         stmt = stmt.body
     guards: list[Expr] = []
-    inner = stmt
+    inner: Stmt = stmt
     while isinstance(inner, If) and inner.orelse is None:
         guards.append(inner.cond)
         inner = inner.body
