@@ -33,7 +33,7 @@ def scheduled(size: int, **options: int) -> tc.Schedule:
         (256, 128, 2, 3, True),
         (256, 256, 2, 4, True),
         (192, 64, 1, 2, False),
-        (64, 64, 1, 3, True),  # A single step: there is nothing to be ahead of.
+        (64, 64, 1, 3, False),  # A single step: there is nothing to be ahead of.
         (128, 128, 2, 1, True),
     ],
 )
