@@ -22,14 +22,18 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.stmt import Check, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import SYMBOLIC, iterations
+from tensorc.schedule.auto.cuda.boxes import Side, box_of, one, sides, take
 from tensorc.schedule.auto.cuda.partials import fold_in_parts
 from tensorc.schedule.auto.cuda.tensor_cores import tensor_product, warp_tile
 from tensorc.schedule.auto.cuda.tiles import Tile, best_tile, depth_of, parts_of
 from tensorc.schedule.auto.cuda.tiling import (
+    all_steps,
     collect,
+    copied_ahead,
     cut,
     fetched,
     on_blocks,
+    padded_rows,
     phases_of,
     problem_of,
     sides_of,
@@ -98,7 +102,7 @@ def split_products(s: Schedule, target: Target) -> None:
         product = product_of(s, stage)
         if product is None or any(const_int(x.extent) is None for x in product.reduced):
             continue
-        problem, sms = problem_of(product), target.resolved().sms
+        problem, sms = problem_of(product, *_sides(product, target)), target.resolved().sms
         wide = warp_tile(product, target)
         if wide is not None:
             parts, depth = warp_parts(wide, problem, sms), wide.depth
@@ -121,27 +125,35 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if product is None or iterations(product.reduced) < LEAST_WORK:
         return
     wide = warp_tile(product, target)
-    columns = group_columns(product, target) if wide is not None else None
-    if columns is not None and attempt(
-        s, partial(group_product, s, stage, product, columns, target)
-    ):
+    width = group_columns(product, target) if wide is not None else None
+    if width is not None and attempt(s, partial(group_product, s, stage, product, width, target)):
         return
     if wide is not None and attempt(s, partial(tensor_product, s, stage, product, wide, target)):
         return
-    tile = best_tile(problem_of(product), target)
+    rows, columns = _sides(product, target)
+    tile = best_tile(problem_of(product, rows, columns), target)
     depth = depth_of(const_int(steps_first(product)[-1].extent) or SYMBOLIC)
-    made = cut(s, stage, product, tile.rows, tile.columns, depth)
+    boxes = box_of(rows.axes, tile.rows), box_of(columns.axes, tile.columns)
+    made = cut(s, stage, product, (rows, boxes[0]), (columns, boxes[1]), depth)
     copies = fetched(s, made, sides_last=True)
     total = sum(x.bytes for x in copies)
     if total > SHARED_BYTES or not copies:
         raise ScheduleError(f"tile_product({stage}): {total} bytes are too much shared memory")
     collect(s, stage, product, made)
-    _threads(s, product, made, tile, copies, target)
-    steps = const_int(s.extent(made.step)) or 0
-    stages = stages_of(total, steps, RESIDENT, target.cuda) if _is_ahead(s, copies) else 1
-    if stages > 1:
-        attempt(s, partial(s.pipeline, made.step, min(stages, STAGES)))
+    _threads(s, made, tile, copies, target)
+    if _is_ahead(s, copies):
+        step = all_steps(s, made)
+        stages = stages_of(total, const_int(s.extent(step)) or 0, RESIDENT, target.cuda)
+        if stages > 1:
+            attempt(s, partial(s.pipeline, step, min(stages, STAGES)))
     on_blocks(s, made)
+
+
+def _sides(product: Product, target: Target) -> tuple[Side, Side]:
+    """The sides of a tile: of one loop each where copies go through registers, which are few."""
+    if target.cuda.capability >= ASYNC:
+        return sides(product)
+    return Side((product.rows,)), Side((product.lane,))
 
 
 def _is_ahead(s: Schedule, copies: Sequence[Copy]) -> bool:
@@ -155,7 +167,6 @@ def _is_ahead(s: Schedule, copies: Sequence[Copy]) -> bool:
 
 def _threads(
     s: Schedule,
-    product: Product,
     made: Tiled,
     tile: Tile,
     operands: Sequence[Copy],
@@ -169,7 +180,7 @@ def _threads(
     copies = {x.name for x in operands}
     for copy in operands:
         _fetch(s, copy, tile, target)
-    every, dims = phases_of(s, product, made)
+    every, dims = phases_of(s, made)
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         name = written_buffers(site.leaf)[0].name
@@ -185,10 +196,7 @@ def _fetch(s: Schedule, copy: Copy, tile: Tile, target: Target) -> None:
     """
     buffer = find_buffer(s.program, copy.name)
     assert buffer is not None, "the copy stands in the program"
-    row = const_int(buffer.shape[-1]) or 0
-    padded = copy.transposed and buffer.ndim > 1 and row % (BANKS // 2) == 0
-    if padded:
-        s.storage_align(copy.name, buffer.ndim - 2, BANKS, PAD)
+    padded = copy.transposed and padded_rows(s, copy, PAD)
     lanes = whole_vectors(s, copy)
     ahead = target.cuda.capability >= ASYNC and copy.source.dtype.bytes * lanes in ASYNC_BYTES
     if ahead and copy.transposed and copy.source.dtype.bytes == WORD:
@@ -197,7 +205,7 @@ def _fetch(s: Schedule, copy: Copy, tile: Tile, target: Target) -> None:
         lanes = 1
     s.cooperative_fetch(copy.name, tile.threads, lanes)
     if ahead:
-        s.annotate(s.loops(copy.name)[-1], "async", True)
+        copied_ahead(s, copy)
 
 
 def _by_sectors(s: Schedule, copy: Copy, tile: Tile) -> None:
@@ -223,14 +231,15 @@ def _by_sectors(s: Schedule, copy: Copy, tile: Tile) -> None:
 def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile: Tile) -> None:
     """Cut the loops over a tile's rows and columns into those of threads and of registers."""
     own = {x.var: x for x in own_loops(s.program, site.leaf)}
-    row, column = sides_of(site, own, dims)
-    inner = [Loop(s, name, v) for v in own if v is not row and v is not column]
-    down = _cut(s, Loop(s, name, row), cut_of(tile.rows, tile.row_regs, tile.warp_rows))
+    rows, columns = sides_of(site, own, dims)
+    inner = [Loop(s, name, v) for v in own if v not in {*rows, *columns}]
+    cuts = cut_of(tile.rows, tile.row_regs, tile.warp_rows)
+    down = _cut(s, [Loop(s, name, v) for v in rows], cuts)
     cuts = cut_of(tile.columns, tile.column_regs, tile.warp_columns)
-    across = _cut(s, Loop(s, name, column), cuts)
+    across = _cut(s, [Loop(s, name, v) for v in columns], cuts)
     registers = [*down.registers, *across.registers]
     far = [*down.warps, *across.warps, *down.pairs, *across.pairs]
-    s.reorder(*far, down.thread, across.thread, *inner, *registers)
+    s.reorder(*far, *down.threads, *across.threads, *inner, *registers)
     for loop in inner:
         if (const_int(s.extent(loop)) or UNROLL + 1) <= UNROLL:
             s.unroll(loop)
@@ -240,39 +249,27 @@ def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims], tile
             continue
         s.unroll(loop)
     if far:
-        joined = far[0]
-        for loop in far[1:]:
-            joined = s.fuse(joined, loop)
-        s.bind(joined, "thread.z")
-    s.bind(down.thread, "thread.y")
-    s.bind(across.thread, "thread.x")
+        s.bind(one(s, far), "thread.z")
+    for loops, axis in ((down.threads, "thread.y"), (across.threads, "thread.x")):
+        if loops:
+            s.bind(one(s, loops), axis)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The loops of a side of a tile: of warps, of their threads, and of a thread's registers."""
 
-    warps: tuple[Loop, ...]
-    pairs: tuple[Loop, ...]
-    thread: Loop
-    registers: tuple[Loop, ...]
+    warps: list[Loop]
+    pairs: list[Loop]
+    threads: list[Loop]
+    registers: list[Loop]
 
 
-def _cut(s: Schedule, loop: Loop, cut: Cut) -> Parts:
+def _cut(s: Schedule, loops: Sequence[Loop], cut: Cut) -> Parts:
     """Cut a side among warps, groups of neighbours, threads of a warp, and neighbours."""
-    warps: list[Loop] = []
-    pairs: list[Loop] = []
-    registers: list[Loop] = []
-    if cut.warps > 1:
-        warp, loop = s.split(loop, cut.groups * cut.threads * cut.vector)
-        warps.append(warp)
-    if cut.groups > 1:
-        group, loop = s.split(loop, cut.threads * cut.vector)
-        registers.append(group)
-    if cut.vector > 1:
-        loop, vector = s.split(loop, cut.vector)
-        registers.append(vector)
-    if cut.pairs and cut.threads > 2:
-        pair, loop = s.split(loop, 2)
-        pairs.append(pair)
-    return Parts(tuple(warps), tuple(pairs), loop, tuple(registers))
+    paired = cut.pairs and cut.threads > 2
+    rest, vector = take(s, loops, cut.vector)
+    rest, threads = take(s, rest, 2 if paired else cut.threads)
+    rest, pairs = take(s, rest, cut.threads // 2 if paired else 1)
+    rest, groups = take(s, rest, cut.groups)
+    return Parts(rest, pairs, threads, [*groups, *vector])

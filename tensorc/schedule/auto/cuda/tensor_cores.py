@@ -24,18 +24,22 @@ from tensorc.ir.stmt import Accumulate, Check
 from tensorc.ir.swizzle import SHIFT
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import extent_of
+from tensorc.schedule.auto.cuda.boxes import box_of, one, sides, take
 from tensorc.schedule.auto.cuda.tiling import (
+    all_steps,
     collect,
+    copied_ahead,
     cut,
     fetched,
     on_blocks,
+    padded_rows,
     phases_of,
     problem_of,
     sides_of,
     steps_first,
     whole_vectors,
 )
-from tensorc.schedule.auto.cuda.warps import RESIDENT, best_warp_tile, stages_of
+from tensorc.schedule.auto.cuda.warps import RESIDENT, WHOLE, best_warp_tile, stages_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_buffer, own_loops
@@ -54,7 +58,6 @@ if TYPE_CHECKING:
 
 CAPABILITY = 80  # Of the first GPUs with these instructions, ldmatrix, and cp.async.
 LINE = 128  # Bytes of all banks of shared memory.
-BANKS = 32
 PADDING = 8  # Elements of a row beyond whole lines: rows of fragments then lie in other banks.
 
 
@@ -110,7 +113,7 @@ def warp_tile(product: Product, target: Target) -> WarpTile | None:
         return None
     steps = extent_of(steps_first(product)[-1])
     size = leaf_loads(product.leaf)[0].buffer.dtype.bytes
-    return best_warp_tile(problem_of(product), steps, target.resolved().sms, size)
+    return best_warp_tile(problem_of(product, *sides(product)), steps, target.resolved().sms, size)
 
 
 def tensor_product(
@@ -123,24 +126,26 @@ def tensor_product(
     """
     instruction = instruction_of(product, target)
     assert instruction is not None, "the tile is one of tensor cores"
-    made = cut(s, stage, product, tile.rows, tile.columns, tile.depth)
+    rows, columns = sides(product)
+    boxes = box_of(rows.axes, tile.rows, WHOLE[0]), box_of(columns.axes, tile.columns, WHOLE[1])
+    made = cut(s, stage, product, (rows, boxes[0]), (columns, boxes[1]), tile.depth)
     copies = fetched(s, made, sides_last=False)
     if len(copies) != 2:
         raise ScheduleError(f"tensor_product({stage}): the operands are not two tiles")
     collect(s, stage, product, made)
     for copy in copies:
         _fetch(s, copy, tile)
-    every, dims = phases_of(s, product, made)
+    every, dims = phases_of(s, made)
     names = {x.name for x in copies}
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         name = written_buffers(site.leaf)[0].name
         if name not in names:
             _elements(s, name, site, dims, tile, instruction)
-    steps = const_int(s.extent(made.step)) or 0
-    stages = stages_of(tile.stage_bytes, steps, RESIDENT, target.cuda)
+    step = all_steps(s, made)
+    stages = stages_of(tile.stage_bytes, const_int(s.extent(step)) or 0, RESIDENT, target.cuda)
     if stages > 1:
-        attempt(s, partial(s.pipeline, made.step, stages))
+        attempt(s, partial(s.pipeline, step, stages))
     on_blocks(s, made)
 
 
@@ -148,7 +153,7 @@ def _fetch(s: Schedule, copy: Copy, tile: WarpTile) -> None:
     """Fetch a tile with all threads of a block, asynchronously where its rows allow."""
     _spread(s, copy)
     s.cooperative_fetch(copy.name, tile.warps * WARP, whole_vectors(s, copy))
-    s.annotate(s.loops(copy.name)[-1], "async", True)
+    copied_ahead(s, copy)
 
 
 def _spread(s: Schedule, copy: Copy) -> None:
@@ -167,7 +172,7 @@ def _spread(s: Schedule, copy: Copy) -> None:
     shift = SHIFT + (row // width).bit_length() - 1
     if chunks and attempt(s, partial(s.swizzle, copy.name, width, shift)):
         return
-    s.storage_align(copy.name, buffer.ndim - 2, BANKS, PADDING)
+    padded_rows(s, copy, PADDING)
 
 
 def _elements(
@@ -179,15 +184,18 @@ def _elements(
         ScheduleError: a step is refused; the sides of the tile cannot be told.
     """
     own = {x.var: x for x in own_loops(s.program, site.leaf)}
-    row, column = (Loop(s, name, v) for v in sides_of(site, own, dims))
-    inner = [Loop(s, name, v) for v in own if v is not row.var and v is not column.var]
+    rows, columns = sides_of(site, own, dims)
+    inner = [Loop(s, name, v) for v in own if v not in {*rows, *columns}]
+    down, across = ([Loop(s, name, v) for v in side] for side in (rows, columns))
     if isinstance(site.leaf, Accumulate):
         *others, depth = inner
         chunk, depth = s.split(depth, mma.depth)
-        row, _ = _warps(s, row, column, [*others, chunk], [depth], tile)
-        s.tensorize(row, mma.name, mma.precision)
+        row, _, warps = _warps(s, down, across, [*others, chunk], [depth], tile)
+        s.tensorize(row, mma.name, mma.precision)  # While the indices are affine.
+        _bind_warps(s, *warps)
         return
-    row, column = _warps(s, row, column, inner, [], tile)
+    row, column, warps = _warps(s, down, across, inner, [], tile)
+    _bind_warps(s, *warps)
     half, row = s.split(row, 8)
     four, pair = s.split(column, 2)
     s.reorder(row, four, half, pair)
@@ -199,18 +207,37 @@ def _elements(
 
 def _warps(
     s: Schedule,
-    row: Loop,
-    column: Loop,
+    rows: Sequence[Loop],
+    columns: Sequence[Loop],
     around: Sequence[Loop],
     inner: Sequence[Loop],
     tile: WarpTile,
-) -> tuple[Loop, Loop]:
-    """Give each warp its part of a tile, in tiles of 16 rows and 8 columns; the loops of those."""
-    warp_row, row = s.split(row, tile.warp_rows)
-    warp_column, column = s.split(column, tile.warp_columns)
-    row_tile, row = s.split(row, 16)
-    column_tile, column = s.split(column, 8)
-    s.reorder(warp_row, warp_column, *around, row_tile, column_tile, row, column, *inner)
-    s.bind(warp_row, "thread.z")
-    s.bind(warp_column, "thread.y")
-    return row, column
+) -> tuple[Loop, Loop, tuple[list[Loop], list[Loop]]]:
+    """Give each warp its part of a tile, in tiles of 16 rows and 8 columns.
+
+    The loops of those, and the loops over warps along the rows and along the columns.
+    """
+    down, (row,) = _of_one(s, rows, WHOLE[0])
+    across, (column,) = _of_one(s, columns, WHOLE[1])
+    down, row_tiles = take(s, down, tile.warp_rows // WHOLE[0])
+    across, column_tiles = take(s, across, tile.warp_columns // WHOLE[1])
+    s.reorder(*down, *across, *around, *row_tiles, *column_tiles, row, column, *inner)
+    return row, column, (down, across)
+
+
+def _bind_warps(s: Schedule, down: Sequence[Loop], across: Sequence[Loop]) -> None:
+    for loops, axis in ((down, "thread.z"), (across, "thread.y")):
+        if loops:
+            s.bind(one(s, loops), axis)
+
+
+def _of_one(s: Schedule, loops: Sequence[Loop], count: int) -> tuple[list[Loop], list[Loop]]:
+    """The innermost iterations of a side, which are of one loop.
+
+    Raises:
+        ScheduleError: that is shorter.
+    """
+    rest, taken = take(s, loops, count)
+    if len(taken) != 1:
+        raise ScheduleError(f"{count} neighbours of a tile are of {len(taken)} loops")
+    return rest, taken

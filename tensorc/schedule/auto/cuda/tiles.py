@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+from tensorc.schedule.auto.cuda.boxes import Axes, box_of
+
 if TYPE_CHECKING:
     from tensorc.target import Target
 
@@ -67,13 +69,24 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`batch` products of (m x k) and (k x n), of elements of `size` bytes."""
+    """`batch` products of (m x k) and (k x n), of elements of `size` bytes.
+
+    `rows` and `columns` are the axes of m and n, where these are several.
+    """
 
     m: int
     n: int
     k: int
     batch: int = 1
     size: int = 4
+    rows: Axes | None = None
+    columns: Axes | None = None
+
+    def tiles(self, rows: int, columns: int, whole: tuple[int, int] = (1, 1)) -> int:
+        """How many tiles of so many rows and columns the results take."""
+        down, across = self.rows or Axes((self.m,)), self.columns or Axes((self.n,))
+        boxes = box_of(down, rows, whole[0]), box_of(across, columns, whole[1])
+        return boxes[0].count(down) * boxes[1].count(across) * self.batch
 
 
 def best_tile(problem: Problem, target: Target) -> Tile:
@@ -107,7 +120,7 @@ def _regs(side: int) -> list[int]:
 
 def blocks_of(tile: Tile, problem: Problem) -> int:
     """How many blocks the results take."""
-    return ceil(problem.m / tile.rows) * ceil(problem.n / tile.columns) * problem.batch
+    return problem.tiles(tile.rows, tile.columns)
 
 
 def time_of(tile: Tile, problem: Problem, target: Target, parts: int) -> float:

@@ -27,6 +27,7 @@ from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import depends, extent_of, is_index
+from tensorc.schedule.auto.cuda.boxes import Box, Side
 from tensorc.schedule.auto.cuda.tensor_cores import instruction_of
 from tensorc.schedule.auto.cuda.tiling import (
     collect,
@@ -126,7 +127,8 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
     if instruction.rounds:
         product = _packed(s, stage, product)
     operands, line = leaf_loads(product.leaf), _depth(product)
-    made = cut(s, stage, product, ROWS, columns, line)
+    rows, across = Side((product.rows,)), Side((product.lane,))
+    made = cut(s, stage, product, (rows, Box((ROWS,), 0)), (across, Box((columns,), 0)), line)
     fetched: set[str] = set()
     for use in operands:
         along = depends(use.indices[-1:], steps_first(product)[-1].var)
@@ -136,8 +138,8 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
         s.bulk_fetch(copy.name)
         fetched.add(copy.name)
     collect(s, stage, product, made)
-    staged = _staged(s, product, made)
-    every, dims = phases_of(s, product, made)
+    staged = _staged(s, made)
+    every, dims = phases_of(s, made)
     for site in every:
         assert not isinstance(site.leaf, Check), "a stage is computed by stores"
         buffer = written_buffers(site.leaf)[0]
@@ -147,7 +149,7 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
             _elements(s, buffer.name, site, dims)
     if staged is not None:
         s.bulk_store(staged.name)
-    tiles = prod(const_int(s.extent(x)) or 1 for x in (made.block, *made.around))
+    tiles = prod(const_int(s.extent(x)) or 1 for x in (*made.across, *made.down, *made.batch))
     size, steps = LINE * (ROWS + columns), const_int(s.extent(made.step)) or 0
     taken = RESERVED + (0 if staged is None else ROWS * columns * staged.dtype.bytes)
     stages = stages_of(size, steps, 1, target.cuda, taken)
@@ -161,7 +163,7 @@ def group_product(s: Schedule, stage: str, product: Product, columns: int, targe
         on_blocks(s, made)
 
 
-def _staged(s: Schedule, product: Product, made: Tiled) -> Buffer | None:
+def _staged(s: Schedule, made: Tiled) -> Buffer | None:
     """The result of 16 bits that a tile leaves, which is put together in shared memory.
 
     Its threads have pairs of a row, half a sector of four of them: the copy engine stores whole
@@ -170,7 +172,7 @@ def _staged(s: Schedule, product: Product, made: Tiled) -> Buffer | None:
     Raises:
         ScheduleError: a step is refused.
     """
-    every, _ = phases_of(s, product, made)
+    every, _ = phases_of(s, made)
     (last,) = {b: None for x in every[-1:] for b in written_buffers(x.leaf)}
     row = (const_int(last.shape[-1]) or 1) * last.dtype.bytes
     others = [x for x in every if last in written_buffers(x.leaf)]
@@ -238,9 +240,9 @@ def _multiply(
     Raises:
         ScheduleError: a step is refused.
     """
-    group, row = s.split(Loop(s, name, made.row), GROUP_ROWS)
+    group, row = s.split(Loop(s, name, made.rows[-1]), GROUP_ROWS)
     part, depth = s.split(Loop(s, name, site.loops[-1].var), instruction.depth)
-    s.reorder(part, group, row, Loop(s, name, made.column), depth)
+    s.reorder(part, group, row, Loop(s, name, made.columns[-1]), depth)
     s.tensorize(row, instruction.by_groups(columns), instruction.precision)
     s.bind(group, "thread.y")
 
@@ -252,7 +254,7 @@ def _elements(s: Schedule, name: str, site: Site, dims: dict[Buffer, Dims]) -> N
         ScheduleError: a step is refused; the sides of the tile cannot be told.
     """
     own = {x.var: x for x in own_loops(s.program, site.leaf)}
-    row, column = (Loop(s, name, v) for v in sides_of(site, own, dims))
+    (row,), (column,) = ([Loop(s, name, v) for v in side] for side in sides_of(site, own, dims))
     inner = [Loop(s, name, v) for v in own if v is not row.var and v is not column.var]
     group, row = s.split(row, GROUP_ROWS)
     warp, row = s.split(row, 16)

@@ -65,6 +65,7 @@ SIDES = (
     (64, 8, 16, 8),
     (16, 8, 16, 8),
 )
+WHOLE = (16, 8)  # Rows and columns of one instruction.
 ROWS = (64, 32)  # Bytes of a row of an operand for which it is fetched at a time.
 
 
@@ -84,7 +85,7 @@ def best_warp_tile(problem: Problem, steps: int, sms: int, size: int = 2) -> War
 
 def warp_blocks(tile: WarpTile, problem: Problem) -> int:
     """How many blocks the results take."""
-    return ceil(problem.m / tile.rows) * ceil(problem.n / tile.columns) * problem.batch
+    return problem.tiles(tile.rows, tile.columns, WHOLE)
 
 
 def warp_time(tile: WarpTile, problem: Problem, sms: int, parts: int) -> float:
