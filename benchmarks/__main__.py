@@ -56,6 +56,7 @@ ALL: tuple[Benchmark, ...] = (
     startup.import_time,
     startup.compile_cold,
     startup.compile_cached,
+    startup.restart,
     footprint.peak_memory,
     primitives.primitives,
     scaling.by_width,

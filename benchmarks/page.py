@@ -34,7 +34,10 @@ OPERATIONS = (
     "exp",
     "train",
 )
-WAITING = ("plain_call", "bound_call", "wide_call", "import_time", "compile_cold", "compile_cached")
+WAITING = (
+    *("plain_call", "bound_call", "wide_call", "import_time"),
+    *("compile_cold", "compile_cached", "restart"),
+)
 Row: TypeAlias = Sequence[str]
 
 
