@@ -163,6 +163,8 @@ class Remade:
         made: Expr
         if isinstance(expr, Load):
             made = Load(self.buffer(expr.buffer), inside, loc=expr.loc)
+        elif isinstance(expr, Let):
+            made = Let(self._vars.get(expr.var, expr.var), *inside, loc=expr.loc)
         else:
             made = with_children(expr, inside)  # type: ignore[assignment]
         self._done[id(expr)] = made

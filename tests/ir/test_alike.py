@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tensorc.dtypes import int64
 from tensorc.ir.alike import Remade, pattern
-from tensorc.ir.expr import Buffer, Var
+from tensorc.ir.expr import Buffer, Let, Var
 from tensorc.ir.parser import parse
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Block, Stmt
@@ -55,3 +56,11 @@ def test_what_the_mappings_leave_out_is_named_anew_and_nothing_is_shared() -> No
             for before, after in ((" ", " "), ("[", "]"), ("(", ")")):
                 text = text.replace(f"{before}{name}{after}", f"{before}{name}.new{after}")
         assert show(made) == text
+
+
+def test_what_an_expression_binds_is_made_anew_with_what_reads_it() -> None:
+    x, y, a, b = Var("x", int64), Var("y", int64), Var("a", int64), Var("b", int64)
+    made = Remade({x: y, a: b}, {}).expr(Let(x, a + 1, x * x))
+    assert show(made) == show(Let(y, b + 1, y * y))
+    assert isinstance(made, Let)
+    assert made.var is y

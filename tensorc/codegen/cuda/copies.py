@@ -33,7 +33,7 @@ from tensorc.ir.stmt import Block, For, ForKind, If, Stmt, Store
 from tensorc.ir.walk import walk_stmts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tensorc.codegen.cuda.stmt import StmtEmitter
     from tensorc.target import Target
@@ -74,12 +74,8 @@ def find(
         return Copies()
     tree = Tree(kernel)
     commits = {p: _commit(tree, p) for p in phases}
-    last: dict[int, Node] = {}
-    for node in commits.values():  # One group for each list of nodes, after the last that copies.
-        key = id(tree.where[node][0])
-        if key not in last or tree.where[node][1] > tree.where[last[key]][1]:
-            last[key] = node
-    ends = {p: last[id(tree.where[n][0])] for p, n in commits.items()}
+    groups = _group_ends(tree, set(commits.values()), barriers)
+    ends = {p: groups[n] for p, n in commits.items()}
     waits: dict[Spot, int] = {}
     for p in phases:
         for q in kernel.phases():
@@ -87,7 +83,7 @@ def find(
                 continue
             for spot, left in _waits(kernel, tree, p, q, ends, touches, barriers):
                 waits[spot] = min(left, waits.get(spot, left))
-    return Copies(frozenset(phases), frozenset(last.values()), waits)
+    return Copies(frozenset(phases), frozenset(groups.values()), waits)
 
 
 def _is_marked(stmt: Stmt) -> bool:
@@ -134,6 +130,26 @@ def _commit(tree: Tree, phase: Phase) -> Node:
         node = owner
         owner = tree.where[node][2]
     return node
+
+
+def _group_ends(
+    tree: Tree, nodes: Collection[Node], barriers: Sequence[Barrier]
+) -> dict[Node, Node]:
+    """For each node that copies the one after which its group ends.
+
+    A group is what is copied in one list of nodes, up to a barrier of the block: a wait may stand
+    there, for what was copied before.
+    """
+    apart = [tree.order[b.spot] for b in barriers if not b.warp]
+    ends: dict[Node, Node] = {}
+    following: dict[int, Node] = {}  # By list: the node after, in the order of the list.
+    for node in sorted(nodes, key=lambda n: -tree.where[n][1]):
+        at = tree.order[Spot(node)]
+        after = following.get(id(tree.where[node][0]))
+        follows = after is not None and not any(at < b <= tree.order[Spot(after)] for b in apart)
+        ends[node] = ends[after] if after is not None and follows else node
+        following[id(tree.where[node][0])] = node
+    return ends
 
 
 def _waits(
