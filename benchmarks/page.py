@@ -33,6 +33,7 @@ OPERATIONS = (
     "fused",
     "exp",
     "train",
+    "train_transformer",
 )
 WAITING = (
     *("plain_call", "bound_call", "wide_call", "import_time"),
