@@ -180,7 +180,7 @@ class KernelEmitter:
         back = [c for c in boxes if c.stores]
         boxes = [c for c in boxes if not c.stores]
         self.bulk = frozenset(c.phase for c in boxes)
-        stores.need_apart(back, touches)
+        stores.need_apart(kernel, back, touches)
         self.multiplied.update(c.target for c in back)
         found = rings.find(kernel, boxes, touches) if boxes else []
         divided = roles.hints_of(kernel) is not None

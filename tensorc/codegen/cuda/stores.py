@@ -17,23 +17,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.cuda.barriers import Tree, meets
 from tensorc.errors import CompileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tensorc.codegen.cuda.barriers import Barrier, Spot, Touch
-    from tensorc.codegen.cuda.kernel import Phase
+    from tensorc.codegen.cuda.kernel import Kernel, Phase
     from tensorc.codegen.cuda.tma import BoxCopy
 
 
-def need_apart(stores: Sequence[BoxCopy], touches: Mapping[Phase, Sequence[Touch]]) -> None:
-    """Refuse where another phase uses the array that boxes are stored to.
+def need_apart(
+    kernel: Kernel, stores: Sequence[BoxCopy], touches: Mapping[Phase, Sequence[Touch]]
+) -> None:
+    """Refuse where something else touches an element to which a box is stored.
 
     Raises:
-        CompileError: one does; the message shows it.
+        CompileError: another phase uses the array, or a later iteration stores the element again:
+            nothing orders the two. The message shows it.
     """
+    tree = Tree(kernel)
     for copy in stores:
+        around = tree.loops(copy.phase)
+        for t in touches[copy.phase]:
+            again = (
+                n.loop.var.name
+                for at, n in enumerate(around)
+                if t.buffer is copy.spec.source
+                and meets(kernel, t, t, around, around, at, carried=True)
+            )
+            name = next(again, None)
+            if name is not None:
+                raise CompileError(
+                    f"{t.text}: later iterations of loop {name} may store the same elements of "
+                    f"{t.buffer.name} again, and copies of boxes end in no order; store it "
+                    "without the hint"
+                )
         for phase, own in touches.items():
             for t in own:
                 if phase is not copy.phase and t.buffer is copy.spec.source:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from tensorc.schedule.tree import Site
 
 FAR = 1024 * 1024  # An array larger than this is not in the second-level cache.
-LEAST, MOST = (
-    256,
-    16 * 1024,
-)  # Bytes of a row: shorter passes are no loops, two longer rows too much.
+LEAST = 256  # Bytes of a row: shorter passes are no loops.
+MOST = 16 * 1024  # Two longer rows do not stay in the nearest cache.
 AHEAD = 4096  # Bytes from where something is asked for to where it is, at least half of it.
 
 

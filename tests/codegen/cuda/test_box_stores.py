@@ -82,6 +82,14 @@ def test_an_array_that_the_kernel_uses_otherwise_is_refused() -> None:
     )
 
 
+def test_elements_that_are_stored_again_are_refused() -> None:
+    text = TEXT.replace("if i*16 + r < 50", "if r < 50").replace("B[i*16 + r,", "B[r,")
+    assert refusal(text, ARCH) == (
+        "B[r, b * 32 + c] = S[r, c]: later iterations of loop i may store the same elements of B "
+        "again, and copies of boxes end in no order; store it without the hint"
+    )
+
+
 def test_the_machine_code_stores_boxes() -> None:
     binary = compile_cuda(emitted(TEXT, ARCH).source, ARCH)
     mix = instruction_mix(disassemble(binary.cubin))["p_B"]
