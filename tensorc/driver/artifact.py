@@ -39,14 +39,9 @@ class Artifact:
         return texts
 
 
-def make_artifact(
-    objects: tuple[bytes, ...],
-    checks: tuple[str, ...],
-    timing: dict[str, float],
-    texts: dict[str, str],
-) -> Artifact:
-    """An artifact of these parts."""
-    return Artifact(objects, checks, timing, zlib.compress(json.dumps(texts).encode(), 1))
+def packed_texts(texts: dict[str, str]) -> bytes:
+    """The text of each stage, as an artifact keeps it."""
+    return zlib.compress(json.dumps(texts).encode(), 1)
 
 
 def to_bytes(artifact: Artifact) -> bytes:

@@ -13,9 +13,9 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, overload
 
-from tensorc.codegen.llvm import compile_objects, emit_module, load_objects
+from tensorc.codegen.llvm import Objects, emit_module, load_objects
 from tensorc.driver import cache as disk
-from tensorc.driver.artifact import Artifact, make_artifact
+from tensorc.driver.artifact import Artifact, packed_texts
 from tensorc.driver.features import check_target, required_features
 from tensorc.driver.function import CompiledFunction, ForeignFunction
 from tensorc.driver.obtain import obtain, timed
@@ -142,7 +142,7 @@ def _native_function(
     runs_here = why_not_here(info) is None
     artifact, code = obtain(
         key,
-        lambda: _compile(source, text, target, runs_here, timing),
+        lambda: _compile(source, text, target, timing),
         (lambda artifact: _load(artifact, source.program.name)) if runs_here else None,
         cached,
         timing,
@@ -161,32 +161,31 @@ def _native_function(
     )
 
 
-def _compile(
-    source: Source, text: str, target: Target, runs_here: bool, timing: dict[str, float]
-) -> Artifact:
+def _compile(source: Source, text: str, target: Target, timing: dict[str, float]) -> Artifact:
     program, trace = scheduled(source, target, timing)
     with timed(timing, "lower"):
         lowered = lower(program, target)
         layout = plan_memory(lowered)
-    with timed(timing, "emit"):
-        llvm = emit_module(lowered, target, layout)
-    with timed(timing, "LLVM"):
-        # What is for another machine will be exported, as one object.
-        parts = llvm.parts() if runs_here else (llvm.whole(),)
-        objects = compile_objects(parts, target, OPT_LEVEL, available_threads())
-    with timed(timing, "texts"):
-        texts = {
-            "program": text,
-            "trace": trace(),
-            "loops": show(program),
-            "lowered": show(lowered),
-            "memory": memory_text(layout),
-            "llvm": llvm.whole(),
-        }
-        if source.scheduled:
-            del texts["program"]
-        checks = tuple(s.message for s in walk_stmts(lowered.body) if isinstance(s, Check))
-        return make_artifact(objects, checks, dict(timing), texts)
+    with Objects(target, OPT_LEVEL, available_threads()) as objects:
+        # LLVM compiles a part while the next ones are emitted, and while texts are made.
+        with timed(timing, "emit"):
+            llvm = emit_module(lowered, target, layout, objects.add)
+        with timed(timing, "texts"):
+            texts = {
+                "program": text,
+                "trace": trace(),
+                "loops": show(program),
+                "lowered": show(lowered),
+                "memory": memory_text(layout),
+                "llvm": llvm.whole(),
+            }
+            if source.scheduled:
+                del texts["program"]
+            packed = packed_texts(texts)
+        with timed(timing, "LLVM"):
+            made = objects.result()
+    checks = tuple(s.message for s in walk_stmts(lowered.body) if isinstance(s, Check))
+    return Artifact(made, checks, dict(timing), packed)
 
 
 def _load(artifact: Artifact, name: str) -> NativeCode:

@@ -65,7 +65,10 @@ class CompiledFunction(Function):
 
     @property
     def timing(self) -> dict[str, float]:
-        """Seconds by phase that this compilation took; few where the cache had it."""
+        """Seconds by phase that this compilation took; few where the cache had it.
+
+        LLVM compiles while code is emitted and texts are made: its phase is what was left then.
+        """
         return dict(self._timing)
 
     def attach(self, state: Mapping[str, object]) -> CompiledFunction:
@@ -126,15 +129,14 @@ class CompiledFunction(Function):
             name = folder if not self._named and is_c_name(folder) else self.name
         if not is_c_name(name):
             raise CompileError(f"export: {name!r} cannot be the name of a C function; give name=")
-        manifest, objects = self.manifest, self._artifact.objects
-        if name != self.name or len(objects) > 1:  # NAME.o is one file.
-            manifest = replace(manifest, name=name)
-            text = _renamed(self._artifact.texts["llvm"], self.name, name)
-            objects = (compile_object(text, self._target, self._opt_level),)
+        manifest = replace(self.manifest, name=name)
+        # What is called from Python lacks the entry, and NAME.o is one file.
+        text = _renamed(self._artifact.texts["llvm"], self.name, name)
+        code = compile_object(text, self._target, self._opt_level)
         if self._lock is None:
-            return write_export(directory, manifest, objects[0], {}, library)
+            return write_export(directory, manifest, code, {}, library)
         with self._lock:
-            return write_export(directory, manifest, objects[0], self.state, library)
+            return write_export(directory, manifest, code, self.state, library)
 
 
 class ForeignFunction(CompiledFunction):

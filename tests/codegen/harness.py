@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from tensorc.codegen.llvm import compile_objects, emit_module, load_objects
+from tensorc.codegen.llvm import Objects, emit_module, load_objects
 from tensorc.codegen.llvm.entry import dlpack_type
 from tensorc.dtypes import as_dtype
 from tensorc.ir.stmt import Program, Role
@@ -55,18 +55,21 @@ class Kernel:
     ) -> None:
         self.program = program
         self.target = target or Target()
-        module = emit_module(program, self.target, plan_memory(program))
-        self.text = module.whole()
-        texts = module.parts() if cut else (self.text,)
-        self.code = load_objects(compile_objects(texts, self.target, opt_level))
-        self.entry = ctypes.CFUNCTYPE(
-            ctypes.c_int32,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int32,
-            ctypes.c_void_p,
-        )(self.code.address(program.name))
+        with Objects(self.target, opt_level) as objects:
+            told = objects.add if cut else len
+            module = emit_module(program, self.target, plan_memory(program), told)
+            self.text = module.whole()
+            if not cut:
+                objects.add(self.text)
+            self.code = load_objects(objects.result())
+        # What is cut lacks the entry that checks arguments.
+        pointer = ctypes.c_void_p
+        last = (ctypes.c_int32, ctypes.c_void_p)
+        middle = (ctypes.c_void_p, ctypes.c_void_p) if cut else (ctypes.c_void_p, ctypes.c_int64)
+        self.entry = ctypes.CFUNCTYPE(ctypes.c_int32, pointer, *middle, *last)(
+            self.code.address(f"{program.name}_run" if cut else program.name)
+        )
+        self.cut = cut
         self.size = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32)(
             self.code.address(f"{program.name}_workspace")
         )
@@ -81,9 +84,12 @@ class Kernel:
         return found
 
     def workspace_bytes(self, arrays: Mapping[str, Array], threads: int = 1) -> int:
+        return int(self.size(self._dims(arrays), threads))
+
+    def _dims(self, arrays: Mapping[str, Array]) -> ctypes.Array[ctypes.c_int64]:
         named = self.dims(arrays)
         dims = [named[d.name] for d in self.program.dims]
-        return int(self.size((ctypes.c_int64 * max(1, len(dims)))(*dims), threads))
+        return (ctypes.c_int64 * max(1, len(dims)))(*dims)
 
     def __call__(self, arrays: Mapping[str, Array], threads: int = 1) -> tuple[int, list[int]]:
         tensors = [tensor(arrays[p.buffer.name]) for p in self.program.params]
@@ -93,13 +99,15 @@ class Kernel:
         self, tensors: Sequence[DLTensor | None], arrays: Mapping[str, Array], threads: int = 1
     ) -> tuple[int, list[int]]:
         pointers = (ctypes.c_void_p * max(1, len(tensors)))(
-            *(ctypes.addressof(t) if t is not None else None for t in tensors)
+            *(None if t is None else t.data if self.cut else ctypes.addressof(t) for t in tensors)
         )
         need = self.workspace_bytes(arrays, threads)
         space = np.empty(need + 64, np.uint8)
         start = -space.ctypes.data % 64
         info = (ctypes.c_int64 * 4)(-9, -9, -9, -9)
-        code = self.entry(pointers, space.ctypes.data + start, need, threads, info)
+        at = space.ctypes.data + start
+        middle = (self._dims(arrays), at) if self.cut else (at, need)
+        code = self.entry(pointers, *middle, threads, info)
         return code, list(info)
 
     def run(self, threads: int = 1, **arrays: Array) -> dict[str, Array]:

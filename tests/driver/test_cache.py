@@ -15,7 +15,7 @@ import pytest
 
 from driver.kernels import X, scale, scale_program
 from tensorc.driver import cache, compile
-from tensorc.driver.artifact import Artifact, from_bytes, make_artifact, to_bytes
+from tensorc.driver.artifact import Artifact, from_bytes, packed_texts, to_bytes
 from tensorc.driver.obtain import loaded
 from tensorc.target import Target
 
@@ -40,11 +40,11 @@ def was_found(f: CompiledFunction) -> bool:
 
 
 def example(size: int = 10) -> Artifact:
-    return make_artifact(
+    return Artifact(
         (b"\1" * (size // 2), b"\2" * (size - size // 2)),
         ("a", "b"),
         {"LLVM": 0.5},
-        {"llvm": "text"},
+        packed_texts({"llvm": "text"}),
     )
 
 

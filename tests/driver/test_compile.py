@@ -238,7 +238,7 @@ def test_every_stage_can_be_inspected() -> None:
     ]
     timing = f.inspect("timing")
     assert [row.split()[0] for row in timing.splitlines()] == [
-        *("build", "cache", "schedule", "lower", "emit", "LLVM", "texts", "load", "total")
+        *("build", "cache", "schedule", "lower", "emit", "texts", "LLVM", "load", "total")
     ]
     assert set(f.timing) >= {"build", "LLVM"}
 

@@ -2,9 +2,9 @@
 
 from tensorc.codegen.llvm.jit import (
     LoadedCode,
+    Objects,
     assembly,
     compile_object,
-    compile_objects,
     load_objects,
     openmp_runtime,
     optimized,
@@ -14,9 +14,9 @@ from tensorc.codegen.llvm.module import ModuleText, emit_module
 __all__ = [
     "LoadedCode",
     "ModuleText",
+    "Objects",
     "assembly",
     "compile_object",
-    "compile_objects",
     "emit_module",
     "load_objects",
     "openmp_runtime",

@@ -5,14 +5,14 @@ Written out as text, since they are the same for each program but for what is pa
 
 from __future__ import annotations
 
-TENSOR = "%DLTensor = type { ptr, i32, i32, i32, i8, i8, i16, ptr, ptr, i64 }"
-
 # The codes of tensorc.h.
 (OK, NULL_ARGUMENT, DEVICE, NDIM, DTYPE, SHAPE, STRIDES, MISALIGNED, WORKSPACE, OVERLAP) = range(10)
 CHECK_FAILED = 10
 DIM_TOO_SMALL = 11
 
 HELPERS = f"""
+%DLTensor = type {{ ptr, i32, i32, i32, i8, i8, i16, ptr, ptr, i64 }}
+
 define internal i32 @tensorc.report(ptr %info, i32 %code, i64 %a, i64 %b, i64 %c,
     i64 %d) noinline cold {{
   %none = icmp eq ptr %info, null

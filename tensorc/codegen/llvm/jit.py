@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 from tensorc.errors import CompileError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tensorc.target import Target
 
@@ -130,19 +130,39 @@ def compile_object(llvm_text: str, target: Target, opt_level: int = 3) -> bytes:
     return data
 
 
-def compile_objects(
-    llvm_texts: Sequence[str], target: Target, opt_level: int = 3, threads: int = 1
-) -> tuple[bytes, ...]:
-    """`compile_object` of each module, on so many threads; the order is that of the texts.
+class Objects:
+    """Compiles modules on threads while others are being made; a block of `with`.
 
-    Each module has a context and a machine of its own, since LLVM shares those between no threads.
+    With one thread they are compiled once the result is asked for. Each module has a context and a
+    machine of its own, since LLVM shares those between no threads.
     """
-    workers = min(len(llvm_texts), threads)
-    if workers < 2:
-        return tuple(compile_object(text, target, opt_level) for text in llvm_texts)
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_compile_apart, text, target, opt_level) for text in llvm_texts]
-        return tuple(job.result() for job in jobs)
+
+    def __init__(self, target: Target, opt_level: int = 3, threads: int = 1) -> None:
+        """Start with none."""
+        self._target, self._opt_level = target, opt_level
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._jobs: list[Callable[[], bytes]] = []
+
+    def __enter__(self) -> Objects:
+        """Nothing needs to be opened."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for what is being compiled; what was not begun is not."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, llvm_text: str) -> None:
+        """`compile_object` of a module, from now on."""
+        given = llvm_text, self._target, self._opt_level
+        if self._pool is None:
+            self._jobs.append(partial(compile_object, *given))
+        else:
+            self._jobs.append(self._pool.submit(_compile_apart, *given).result)
+
+    def result(self) -> tuple[bytes, ...]:
+        """The objects, in the order of the modules."""
+        return tuple(job() for job in self._jobs)
 
 
 def _compile_apart(llvm_text: str, target: Target, opt_level: int) -> bytes:

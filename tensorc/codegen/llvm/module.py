@@ -21,9 +21,10 @@ from tensorc.codegen.llvm.entry import (
     emit_workspace_size,
     function,
 )
-from tensorc.codegen.llvm.helpers import HELPERS, TENSOR
+from tensorc.codegen.llvm.helpers import HELPERS
 from tensorc.codegen.llvm.jit import target_machine
 from tensorc.codegen.llvm.nest import ATTRIBUTES, BodyEmitter, Nest, Nests
+from tensorc.codegen.llvm.parts import Parts
 from tensorc.codegen.llvm.region import RegionEmitter, has_parallel, leading_checks
 from tensorc.codegen.llvm.types import Poly, number
 from tensorc.ir.stmt import Check, Program, Stmt, block
@@ -31,65 +32,48 @@ from tensorc.ir.walk import walk_stmts
 from tensorc.lower.features import features
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tensorc.ir.expr import Buffer
     from tensorc.lower.memory import WorkspaceLayout
     from tensorc.target import Target
 
 
-# How many lines of nests are compiled together: enough that what every part costs is little of it.
-_PART_LINES = 600
-
-
 @dataclass(frozen=True, slots=True)
 class ModuleText:
-    """The text of a module, which can be cut into parts that are compiled apart.
+    """The text of a program, as one module and cut into parts that are compiled apart.
 
     Attributes:
         head: the target.
-        main: the functions that are called from outside, and the body.
+        main: the functions that Python calls, and the body.
+        entry: the function that checks its arguments, which C calls, and its helpers.
         nests: each function that the body calls for a loop nest.
         tail: declarations, attributes and metadata.
+        parts: modules whose objects make the whole when linked, but for the entry.
     """
 
     head: str
     main: str
+    entry: str
     nests: tuple[Nest, ...]
     tail: str
+    parts: tuple[str, ...]
 
     def whole(self) -> str:
         """One module, where nests are internal."""
         nests = (n.definition("internal") for n in self.nests)
-        return "\n".join((self.head, self.main, *nests, self.tail))
-
-    def parts(self) -> tuple[str, ...]:
-        """Modules whose objects make the whole when linked: nests are hidden symbols of it.
-
-        Those that were scheduled and others are compiled otherwise, so no part has both. The cut
-        depends on the text alone. What is small stays in one part.
-        """
-        if sum(n.text.count("\n") for n in self.nests[:-1]) <= _PART_LINES:
-            return (self.whole(),)
-        groups: list[list[Nest]] = []
-        for scheduled in (True, False):
-            lines = _PART_LINES + 1
-            for nest in self.nests:
-                if nest.scheduled is not scheduled:
-                    continue
-                if lines > _PART_LINES:
-                    groups.append([])
-                    lines = 0
-                groups[-1].append(nest)
-                lines += nest.text.count("\n")
-        declared = (n.declaration() for n in self.nests)
-        parts = [(self.main, *declared)]
-        parts += [tuple(n.definition("hidden") for n in group) for group in groups]
-        return tuple("\n".join((self.head, *part, self.tail)) for part in parts)
+        return "\n".join((self.head, self.main, self.entry, *nests, self.tail))
 
 
-def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> ModuleText:
+def emit_module(
+    program: Program,
+    target: Target,
+    layout: WorkspaceLayout,
+    ready: Callable[[str], object] = len,
+) -> ModuleText:
     """LLVM IR for a lowered program, the same text for the same program, target and layout.
+
+    `ready` is told each part as soon as its text is known, while others are still to be emitted.
 
     Raises:
         CompileError: a symbolic size that no argument determines.
@@ -98,7 +82,9 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> Mo
     checks = {
         id(s): i for i, s in enumerate(x for x in walk_stmts(program.body) if isinstance(x, Check))
     }
-    emit = _Functions(module, program, layout, checks)
+    head, wrap = _wrapper(module, program.name, target)
+    parts = Parts(wrap, ready)
+    emit = _Functions(module, program, Nests(module, program.name, layout, parts.add), checks)
     text = [emit_workspace_size(module, program, layout)]
     if has_parallel(program.body):
         first = leading_checks(program.body)
@@ -110,31 +96,49 @@ def emit_module(program: Program, target: Target, layout: WorkspaceLayout) -> Mo
     else:
         text.append(emit.body("body", program.body, (), threaded=False))
         text.append(emit.run_serial())
-    text.append(emit_entry(module, program))
+    main, nests = "\n".join(text), emit.nests.found
+    cut = parts.finish(main, nests)
+    entry = "\n".join((HELPERS, emit_entry(module, program)))
+    return ModuleText(head(), main, entry, tuple(nests), _tail(module), cut)
+
+
+def _wrapper(
+    module: Module, name: str, target: Target
+) -> tuple[Callable[[], str], Callable[..., str]]:
+    """What stands above all functions so far, and what makes a module of some of them."""
     machine = target_machine(target)
-    head = (
-        f'source_filename = "{program.name}"',
+    first = (
+        f'source_filename = "{name}"',
         f'target datalayout = "{machine.target_data}"',
         f'target triple = "{machine.triple}"',
         "",
-        TENSOR,
-        *module.helpers,
     )
-    tail = (*sorted(module.declarations.values()), "", ATTRIBUTES, "", *module.metadata, "")
-    main = (HELPERS, *text)
-    return ModuleText("\n".join(head), "\n".join(main), tuple(emit.nests.found), "\n".join(tail))
+
+    def head() -> str:
+        return "\n".join((*first, *module.helpers))
+
+    def wrap(*functions: str) -> str:
+        return "\n".join((head(), *functions, _tail(module)))
+
+    return head, wrap
+
+
+def _tail(module: Module) -> str:
+    """What stands below all functions so far."""
+    declared = sorted(module.declarations.values())
+    return "\n".join((*declared, "", ATTRIBUTES, "", *module.metadata, ""))
 
 
 class _Functions:
     """The functions of one program that share its arguments."""
 
     def __init__(
-        self, module: Module, program: Program, layout: WorkspaceLayout, checks: dict[int, int]
+        self, module: Module, program: Program, nests: Nests, checks: dict[int, int]
     ) -> None:
-        self.module, self.program, self.layout = module, program, layout
+        self.module, self.program, self.layout = module, program, nests.layout
         self.checks = checks
         self.name = program.name
-        self.nests = Nests(module, program.name, layout)
+        self.nests = nests
 
     # --- the body --------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from tensorc.ir.walk import walk_stmts
 from tensorc.lower.memory import ALIGNMENT, WorkspaceLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 ATTRIBUTES = f"""\
@@ -69,9 +69,15 @@ class _Alike:
 class Nests:
     """The functions of nests, in order of first call."""
 
-    def __init__(self, module: Module, name: str, layout: WorkspaceLayout) -> None:
-        """Start with none; `name` is the program's."""
-        self.module, self.name, self.layout = module, name, layout
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        layout: WorkspaceLayout,
+        ready: Callable[[Nest], object],
+    ) -> None:
+        """Start with none; `name` is the program's, and `ready` is told each new function."""
+        self.module, self.name, self.layout, self._ready = module, name, layout, ready
         self.found: list[Nest] = []
         self.alike: dict[object, _Alike] = {}
         self._known: dict[str, Nest] = {}
@@ -86,6 +92,7 @@ class Nests:
             name = f"{self.name}.nest{len(self.found)}"
             nest = self._known[text] = Nest(name, types, text, scheduled)
             self.found.append(nest)
+            self._ready(nest)
         return nest.name
 
 

@@ -13,7 +13,7 @@ from tensorc.codegen.cuda.inspect import resources_text
 from tensorc.codegen.cuda.nvrtc import compile_cuda, nvrtc_version
 from tensorc.codegen.cuda.resources import warn_of
 from tensorc.driver import cache as disk
-from tensorc.driver.artifact import Artifact, make_artifact
+from tensorc.driver.artifact import Artifact, packed_texts
 from tensorc.driver.cuda.function import CudaCompiledFunction
 from tensorc.driver.cuda.stages import arena_text, barriers_text
 from tensorc.driver.cuda.systems import for_device
@@ -92,4 +92,4 @@ def _compile(source: Source, text: str, target: Target, timing: dict[str, float]
         if source.scheduled:
             del texts["program"]
         objects = (binary.ptx, binary.cubin)
-        return make_artifact(objects, module.plan.checks, dict(timing), texts)
+        return Artifact(objects, module.plan.checks, dict(timing), packed_texts(texts))
