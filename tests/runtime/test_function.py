@@ -61,6 +61,16 @@ def test_every_size_of_a_symbolic_dimension_can_be_called(blend: Function) -> No
         np.testing.assert_array_equal(blend(0.5, x, n - 1)[0], expected(0.5, x, n - 1))
 
 
+def test_the_short_way_goes_by_the_shapes_of_this_call(blend: Function) -> None:
+    alpha = np.array(0.5, np.float32)
+    xs = {n: np.arange(n, dtype=np.float32) for n in (2, 3, 7)}
+    wrong = np.ones((2, 2), np.float32)
+    for n in (2, 3, 7, 2, 3, 7, 7, 3):
+        y, _ = blend(alpha, xs[n], np.array(n - 1))
+        np.testing.assert_array_equal(y, expected(0.5, xs[n], n - 1))
+        assert "got float32 of shape (2, 2)" in message(lambda: blend(alpha, wrong, np.array(0)))
+
+
 def test_out_is_filled_and_returned_in_every_form(blend: Function) -> None:
     y, threads = np.zeros(3, np.float32), np.zeros((), np.int32)
     for out in ((y, threads), [y, threads], {"y": y, "threads": threads}):
