@@ -135,7 +135,7 @@ def as_dtype(value: DType | str | type | np.dtype[Any]) -> DType:
         return _BY_NAME[value]
     try:
         name = np.dtype(value).name
-    except TypeError:
+    except (TypeError, ValueError):  # A ValueError of what has a `dtype` that NumPy does not know.
         name = str(value)
     if name not in _BY_NAME:
         raise DTypeError(f"dtype {name} is not supported; there are {', '.join(_BY_NAME)}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensorc.autodiff.grad import vjp
+from tensorc.autodiff.reverse import listed
 from tensorc.errors import GradientError
 from tensorc.ir.expr import const_int, shorten
 from tensorc.te.graph import graph_of
@@ -147,7 +148,10 @@ class Recomputation:
 
 def recomputation(outputs: Tensor | Sequence[Tensor]) -> Recomputation:
     """What the graph of `outputs` computes again because of `checkpoint`, and what it keeps."""
-    wanted = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wanted = listed("recomputation", "outputs", outputs)
+    for tensor in wanted:
+        if not isinstance(tensor, Tensor):
+            raise GradientError(f"recomputation: {shorten(tensor)} is no tensor")
     again: dict[Tensor, None] = {}
     stored: dict[Tensor, None] = {}
     for op, made in graph_of(wanted).computes.items():

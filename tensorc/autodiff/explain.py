@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.autodiff.access import Kind
 from tensorc.autodiff.grad import swept
+from tensorc.autodiff.reverse import listed
 from tensorc.ir.expr import Buffer, Expr, Load
 from tensorc.ir.printer import show
 from tensorc.ir.walk import rewrite
@@ -86,7 +87,7 @@ def explain_grad(
 
     Print it, or read its `labels`. Arguments and errors are those of `grad`.
     """
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    wanted = listed("explain_grad", "wrt", wrt)
     sweep = swept("grad", [y], wanted, None if seed is None else [seed], ties)
     results = [sweep.tensor(w) for w in wanted]
     names = ", ".join(w.name for w in wanted)

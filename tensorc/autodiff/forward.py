@@ -8,7 +8,7 @@ from tensorc.autodiff.arith import zero
 from tensorc.autodiff.grad import check_direction, check_ties, check_value, check_wanted
 from tensorc.autodiff.recurrence import tangent_scan
 from tensorc.autodiff.reductions import Ties, tangent
-from tensorc.autodiff.reverse import Reverse
+from tensorc.autodiff.reverse import Reverse, listed
 from tensorc.autodiff.sweep import push
 from tensorc.autodiff.view import View, tensor_of
 from tensorc.dtypes import int64
@@ -64,9 +64,8 @@ def jvp(
         GradientError: an integer `y` or `wrt`, a tangent that does not fit, or an operation that
             has no derivative.
     """
-    ys = [y] if isinstance(y, Tensor) else list(y)
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
-    given = [tangents] if isinstance(tangents, Tensor) else list(tangents)
+    ys, wanted = listed("jvp", "y", y), listed("jvp", "wrt", wrt)
+    given = listed("jvp", "tangents", tangents)
     for value in ys:
         check_value("jvp", value)
     for w in wanted:

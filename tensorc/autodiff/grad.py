@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tensorc.autodiff.access import Kind
 from tensorc.autodiff.reductions import TIES, Ties
-from tensorc.autodiff.reverse import Reverse, is_like, shape_text
+from tensorc.autodiff.reverse import Reverse, is_like, listed, shape_text
 from tensorc.errors import GradientError
 from tensorc.ir.expr import Const, shorten
 from tensorc.ir.printer import show
@@ -75,7 +75,7 @@ def grad(
     if isinstance(y, Imperative):
         return y.gradients(wrt, seed, ties=ties, require=require)
     one = isinstance(wrt, Tensor)
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    wanted = listed("grad", "wrt", wrt)
     sweep = swept("grad", [y], wanted, None if seed is None else [seed], ties)
     if require is not None:
         _require(y, sweep, require)
@@ -117,12 +117,11 @@ def vjp(
     Raises:
         GradientError: as `grad`; another number of cotangents than of results.
     """
-    ys = [y] if isinstance(y, Tensor) else list(y)
-    given = [cotangents] if isinstance(cotangents, Tensor) else list(cotangents)
+    ys, given = listed("vjp", "y", y), listed("vjp", "cotangents", cotangents)
     if len(ys) != len(given):
         raise GradientError(f"vjp: {len(ys)} results, but {len(given)} cotangents")
     one = isinstance(wrt, Tensor)
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    wanted = listed("vjp", "wrt", wrt)
     sweep = swept("vjp", ys, wanted, given, ties)
     results = [sweep.tensor(w) for w in wanted]
     return results[0] if one else results

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, overload
 from tensorc.autodiff.arith import select
 from tensorc.autodiff.forward import jvp
 from tensorc.autodiff.grad import check_value, check_wanted, grad, vjp
+from tensorc.autodiff.reverse import listed
 from tensorc.dtypes import int64
 from tensorc.ir.expr import Compare, CompareOp, Const, Expr, Load, all_of
 from tensorc.te.axis import ZERO, IterVar
@@ -40,7 +41,7 @@ def jacrev(
         GradientError: as `grad`.
     """
     check_value("jacrev", y)
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    wanted = listed("jacrev", "wrt", wrt)
     for w in wanted:
         check_wanted("jacrev", w)
     seed = placeholder(y.shape, y.dtype)
@@ -66,7 +67,7 @@ def jacfwd(
         GradientError: as `grad`.
     """
     check_value("jacfwd", y)
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    wanted = listed("jacfwd", "wrt", wrt)
     results = []
     for w in wanted:
         check_wanted("jacfwd", w)
@@ -96,7 +97,7 @@ def hessian(
     """
     if isinstance(wrt, Tensor):
         return jacfwd(grad(y, wrt, ties=ties), wrt, ties=ties)
-    wanted = list(wrt)
+    wanted = listed("hessian", "wrt", wrt)
     return [jacfwd(g, wanted, ties=ties) for g in grad(y, wanted, ties=ties)]
 
 
@@ -120,8 +121,8 @@ def hvp(
     Raises:
         GradientError: as `grad` and `jvp`.
     """
-    wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
-    results = jvp(grad(y, wanted, ties=ties), wanted, vectors, ties=ties)
+    wanted, given = listed("hvp", "wrt", wrt), listed("hvp", "vectors", vectors)
+    results = jvp(grad(y, wanted, ties=ties), wanted, given, ties=ties)
     return results[0] if isinstance(wrt, Tensor) else results
 
 

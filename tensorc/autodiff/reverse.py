@@ -8,7 +8,7 @@ is handed on; so nothing is computed twice. Results are ordinary tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensorc.autodiff.arith import add, reads, zero
 from tensorc.autodiff.flatten import reduce_axes
@@ -20,7 +20,7 @@ from tensorc.autodiff.sweep import Term, is_differentiable, pull
 from tensorc.autodiff.view import View, tensor_of
 from tensorc.dtypes import int64
 from tensorc.errors import GradientError
-from tensorc.ir.expr import Binary, BinaryOp, Const, Expr, Load, Reduce
+from tensorc.ir.expr import Binary, BinaryOp, Const, Expr, Load, Reduce, shorten
 from tensorc.ir.walk import substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.scan import Scan
@@ -45,6 +45,22 @@ class Cotangent:
         if self.tensor is not None:
             return Load(self.tensor, tuple(indices))
         return substitute(self.body, dict(zip(self.axes, indices, strict=True)))
+
+
+def listed(what: str, role: str, given: Any) -> list[Any]:
+    """What was given as one tensor or several, as a list.
+
+    Raises:
+        GradientError: it is neither.
+    """
+    if isinstance(given, Tensor):
+        return [given]
+    try:
+        return list(given)
+    except TypeError:
+        raise GradientError(
+            f"{what}: {role} must be a tensor or a list of them, got {shorten(given)}"
+        ) from None
 
 
 class Reverse:

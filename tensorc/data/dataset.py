@@ -110,6 +110,10 @@ def equally_long(asked: str, arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[An
     """
     if isinstance(arrays, np.ndarray):  # Its rows would pass for the arrays.
         raise ArgumentError(f"{asked}: arrays is one array; give a tuple of arrays, as in (x,)")
+    if not isinstance(arrays, tuple | list):
+        raise ArgumentError(
+            f"{asked}: give a tuple of arrays, as in (x, y), got a {type(arrays).__name__}"
+        )
     converted = tuple(np.asarray(array) for array in arrays)
     if not converted:
         raise ArgumentError(f"{asked}: arrays is empty; give at least one array")

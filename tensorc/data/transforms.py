@@ -26,7 +26,7 @@ class RandomFlip:
     axis: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
+        if not isinstance(self.rate, int | float | np.number) or not 0 <= self.rate <= 1:
             raise ArgumentError(f"RandomFlip: rate must be from 0 to 1, got {self.rate!r}")
 
     def __call__(self, images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

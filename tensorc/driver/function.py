@@ -35,7 +35,8 @@ _C_RESERVED = frozenset(_C_WORDS.split())
 
 def is_c_name(name: str) -> bool:
     """Whether a C function can be called `name`."""
-    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and name not in _C_RESERVED
+    fits = isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+    return fits and name not in _C_RESERVED
 
 
 class CompiledFunction(Function):

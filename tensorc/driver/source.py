@@ -14,7 +14,7 @@ from tensorc.ir.expr import Expr, const_int
 from tensorc.ir.printer import show
 from tensorc.ir.stmt import Program
 from tensorc.schedule.auto import auto_schedule
-from tensorc.te.build import build
+from tensorc.te.build import build, check_updates
 from tensorc.te.tensor import Tensor
 from tensorc_runtime.manifest import DimInfo, Manifest, ParamInfo
 
@@ -116,9 +116,9 @@ def _tensors(what: object) -> list[Tensor] | None:
         return [what]
     if not isinstance(what, list | tuple):
         return None
-    wrong = next((x for x in what if not isinstance(x, Tensor)), None)
-    if wrong is not None:
-        raise CompileError(f"compile: the outputs must be tensors, got {_kind(wrong)}")
+    wrong = [x for x in what if not isinstance(x, Tensor)]
+    if wrong:
+        raise CompileError(f"compile: the outputs must be tensors, got {_kind(wrong[0])}")
     return list(what)
 
 
@@ -129,6 +129,7 @@ def _tensor_source(
     updates: Sequence[tuple[Tensor, Tensor]],
 ) -> Source:
     chosen = name
+    check_updates(updates)
     if chosen is None:
         first = next((t.name for t in (*tensors, *(old for old, _ in updates))), "main")
         chosen = first if is_c_name(first) else "main"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from tensorc.dtypes import DType, as_dtype, float32
 from tensorc.errors import ArgumentError, DTypeError, ShapeError
+from tensorc.ir.expr import shorten
 from tensorc.live import refresh
 from tensorc.nn.init import Initializer, Seed, zeros
 from tensorc.te.tensor import Tensor, placeholder
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 # While a `forward` runs on tensors that hold data: what gives their tensors then.
 stand_in: ContextVar[Callable[[Stored], Any] | None] = ContextVar("stand_in", default=None)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | np.integer) and 0 <= int(value) <= sys.maxsize
 
 
 class Stored:
@@ -36,8 +42,13 @@ class Stored:
     ) -> None:
         """Draw the array from `initializer(shape, rng, dtype)`."""
         self.dtype = as_dtype(dtype)
-        if any(size < 0 for size in shape):
-            raise ShapeError(f"a {self.kind} cannot have the shape {tuple(shape)}")
+        if not isinstance(shape, tuple | list) or not all(map(_is_size, shape)):
+            raise ShapeError(f"a {self.kind} cannot have the shape {shorten(shape)}")
+        if not callable(initializer):
+            raise ArgumentError(
+                f"a {self.kind}'s initializer must be a function of (shape, rng, dtype), got "
+                f"{shorten(initializer)}"
+            )
         self.initializer = initializer
         self._value: NDArray[Any] = np.empty(tuple(shape), self.dtype.numpy)
         self._tensor: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -10,19 +11,20 @@ from tensorc import ops
 from tensorc.autodiff.grad import grad
 from tensorc.dtypes import int32
 from tensorc.errors import ArgumentError
+from tensorc.ir.expr import as_shape, shorten
 from tensorc.nn.loss import Loss
+from tensorc.nn.module import Module
 from tensorc.te.build import build
 from tensorc.te.graph import graph_of
 from tensorc.te.tensor import Tensor, compute, dim, placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from tensorc.ir.expr import Dim
     from tensorc.ir.stmt import Program
-    from tensorc.nn.module import Module
     from tensorc.nn.parameter import Parameter
 
 # Results beside the loss: one of each name, from the model's outputs and y.
@@ -99,7 +101,6 @@ def training_step(
         ArgumentError: a batch below 1, a model without parameters, or one that takes any shape
             while `input_shape` is not given.
     """
-    _check_made("model", model, callable(model), "be an nn.Module")
     _check_made("loss", loss, callable(loss), "be an nn.Module")
     _check_made("optimizer", optimizer, hasattr(optimizer, "update"), "have update()")
     parameters = _named(model, "training_step")
@@ -109,6 +110,7 @@ def training_step(
     tensors = {name: parameter.tensor for name, parameter in parameters.items()}
     value = loss(outputs, y)
     if penalty is not None:
+        _check_made("penalty", penalty, callable(penalty), "be as nn.L2(1e-4)")
         value = value + penalty(tensors)
     gradients = grad(value, list(tensors.values()))
     new, kept = optimizer.update(list(zip(tensors.values(), gradients, strict=True)))
@@ -228,6 +230,10 @@ def _target(loss: Module, outputs: Tensor) -> Tensor:
 
 
 def _metrics(metrics: Metrics | None, outputs: Tensor, y: Tensor) -> list[Tensor]:
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise ArgumentError(
+            f"metrics must be a dict, as in {{'accuracy': nn.accuracy}}, got {shorten(metrics)}"
+        )
     return [_called(name, metric(outputs, y)) for name, metric in (metrics or {}).items()]
 
 
@@ -248,6 +254,7 @@ def _check_made(
 
 
 def _named(model: Module, asked: str) -> Mapping[str, Parameter]:
+    _check_made("model", model, isinstance(model, Module), "be an nn.Module", asked)
     model.bind_names()
     parameters = dict(model.named_parameters())
     if not parameters:
@@ -270,14 +277,14 @@ def _input(
     model: Module, batch: int | None, input_shape: Sequence[int] | None, asked: str
 ) -> Tensor:
     """The placeholder x."""
-    shape = model.input_shape if input_shape is None else tuple(input_shape)
+    shape = model.input_shape if input_shape is None else input_shape
     if shape is None:
         raise ArgumentError(
             f"{asked}: {type(model).__name__} takes any input shape; give input_shape=, "
             "the shape of one example, or define the model's property input_shape"
         )
     dtype = model.input_dtype or model.parameters()[0].dtype
-    return placeholder((_batch_size(batch, asked), *shape), dtype, name="x")
+    return placeholder((_batch_size(batch, asked), *as_shape(shape)), dtype, name="x")
 
 
 def _batch_size(batch: int | None, asked: str) -> int | Dim:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
-from tensorc.errors import DTypeError, ShapeError
-from tensorc.ir.expr import shorten
+from tensorc.errors import ArgumentError, DTypeError, ShapeError
+from tensorc.ir.expr import ExprBase, shorten
+from tensorc.te import signatures
 from tensorc.te.axis import IterVar
 from tensorc.te.dispatch import imperative_among
 from tensorc.te.tensor import Tensor
@@ -22,13 +23,20 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_KINDS = {
+    **signatures.KINDS,
+    "Expr": (lambda value: isinstance(value, ExprBase), "an expression of sizes"),
+    "Tensor | None": (lambda value: value is None or isinstance(value, Tensor), "a tensor"),
+}
 
 
 def takes_tensors(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, which refuses what is no tensor where its signature says `Tensor`.
 
-    Where an argument is a tensor that holds data the call is recorded (`te.dispatch`).
+    So it does what is no number, string... (`te.signatures`). Where an argument is a tensor that
+    holds data the call is recorded (`te.dispatch`).
     """
+    fits = signatures.checked(function, ArgumentError, _KINDS)
     annotations = list(function.__annotations__.items())  # Texts, in the order of parameters.
     singles = [name for name, kind in annotations if kind == "Tensor" and name != "return"]
     many = [name for name, kind in annotations if kind == "Sequence[Tensor]"]
@@ -52,7 +60,7 @@ def takes_tensors(function: Callable[P, R]) -> Callable[P, R]:
             for k, item in enumerate(items):
                 if not isinstance(item, Tensor):
                     raise _no_tensor(function.__name__, f"{name}[{k}]", item)
-        return function(*args, **kwargs)
+        return fits(*args, **kwargs)
 
     return checked
 

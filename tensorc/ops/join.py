@@ -190,22 +190,17 @@ def _reflect(place: Expr, size: Expr) -> Expr:
 def _widths(
     x: Tensor, given: int | tuple[int, int] | Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    pairs: list[tuple[int, int]]
-    if isinstance(given, str) or not isinstance(given, int | Sequence | np.ndarray):
-        raise ShapeError(f"pad: widths {shorten(given)} are no numbers")
-    if isinstance(given, int):
-        pairs = [(given, given)] * x.ndim
-    elif len(given) == 2 and isinstance(given[0], int) and isinstance(given[1], int):
-        pairs = [(given[0], given[1])] * x.ndim
-    else:
-        pairs = [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in given]
-        if len(pairs) == 1:
-            pairs = pairs * x.ndim
-    if len(pairs) != x.ndim or any(w < 0 for pair in pairs for w in pair):
+    try:
+        widths = np.broadcast_to(np.asarray(given), (x.ndim, 2))
+    except ValueError:  # Ragged, or of another shape.
+        widths = np.full((x.ndim, 2), -1)
+    if widths.dtype.kind not in "iu":
+        raise ShapeError(f"pad: widths {shorten(given)} are no integers")
+    if (widths < 0).any():
         raise ShapeError(
-            f"pad: widths {given} do not fit {x}: one pair of numbers >= 0 a dimension"
+            f"pad: widths {shorten(given)} do not fit {x}: one pair of numbers >= 0 a dimension"
         )
-    return pairs
+    return [(before, after) for before, after in widths.tolist()]
 
 
 def tile(x: Tensor, reps: int | Sequence[int]) -> Tensor:
@@ -214,7 +209,7 @@ def tile(x: Tensor, reps: int | Sequence[int]) -> Tensor:
     Raises:
         ShapeError: a negative number.
     """
-    given = [reps] if isinstance(reps, int) else list(reps)
+    given = list(reps) if isinstance(reps, Sequence) else [reps]
     if any(r < 0 for r in given):
         raise ShapeError(f"tile: reps {given} must not be negative")
     rank = max(len(given), x.ndim)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from tensorc.dtypes import int64
 from tensorc.errors import ShapeError
@@ -10,9 +11,6 @@ from tensorc.ir.expr import Const, Expr, Load, as_shape, caller_loc, const_int
 from tensorc.ops.axes import normalize_axes, normalize_axis, show_shape, spatial_axes
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.tensor import Tensor, broadcast_load, broadcast_shapes, define, same_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Shape: TypeAlias = "int | Expr | Sequence[int | Expr]"
 
@@ -57,7 +55,7 @@ def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
 
 def expand_dims(x: Tensor, axis: int | Sequence[int]) -> Tensor:
     """`x` with dimensions of size 1 at the places `axis` of the result."""
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     new = normalize_axes(given, x.ndim + len(given))
     sizes = list(x.shape)
     for d in new:

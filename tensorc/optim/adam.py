@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tensorc.errors import ArgumentError
 from tensorc.ir.expr import call
 from tensorc.optim.rule import Rule
 from tensorc.optim.state import (
@@ -78,6 +79,8 @@ class AdamW(Rule):
 def _check(rule: Adam | AdamW) -> None:
     name = type(rule).__name__
     check_number(name, "lr", rule.lr)
+    if not isinstance(rule.betas, tuple | list) or len(rule.betas) != 2:
+        raise ArgumentError(f"{name}: betas must be two numbers, got {rule.betas!r}")
     check_number(name, "betas[0]", rule.betas[0], below=1.0)
     check_number(name, "betas[1]", rule.betas[1], below=1.0)
     check_number(name, "eps", rule.eps)

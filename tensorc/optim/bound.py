@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,11 @@ class Bound:
             ArgumentError: something that keeps no gradient, or nothing at all.
         """
         self.rule = rule
+        if not isinstance(parameters, Mapping | Iterable):
+            raise ArgumentError(
+                "bind: the parameters must be a list or a dict of tensors, got a "
+                f"{type(parameters).__name__}"
+            )
         if not isinstance(parameters, Mapping):
             parameters = {f"p{k}": p for k, p in enumerate(parameters)}
         self.names, self.parameters = list(parameters), list(parameters.values())

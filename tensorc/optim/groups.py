@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from tensorc.optim.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tensorc.optim.state import State
     from tensorc.te.tensor import Tensor
 
@@ -37,6 +36,10 @@ class Groups(Rule):
         Raises:
             ArgumentError: none, or something that is no optimizer.
         """
+        if not isinstance(rules, Mapping):
+            raise ArgumentError(
+                f"Groups: rules must be a dict of patterns and their rules, got {rules!r}"
+            )
         self.rules = dict(rules)
         if not self.rules:
             raise ArgumentError("Groups: give at least one pattern and its rule")

@@ -7,7 +7,7 @@ schedule is as it was. Loops and stages are addressed by handles or by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from tensorc.errors import ScheduleError
 from tensorc.ir.facts import facts, nests
@@ -32,18 +32,19 @@ from tensorc.schedule import (
     reduction,
     tensorize,
 )
+from tensorc.schedule.arguments import checks_arguments
 from tensorc.schedule.handles import Loop, Stage
 from tensorc.schedule.names import told_apart
 from tensorc.schedule.trace import LoopRef, Step, Trace, Value
 from tensorc.schedule.tree import find_loop, sites, stage_sites
 from tensorc.te.build import build
-from tensorc.te.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tensorc.ir.expr import Expr, Var
     from tensorc.ir.stmt import Hint
+    from tensorc.te.tensor import Tensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class Saved:
     fate: _Log[tuple[Var, str]] | None
 
 
+@checks_arguments
 class Schedule:
     """A loop program under rewriting.
 
@@ -97,7 +99,7 @@ class Schedule:
     ) -> None:
         """Start from the plain program: one loop nest for each tensor, in order."""
         if not isinstance(what, Program):
-            outputs = [what] if isinstance(what, Tensor) else list(what)
+            outputs: list[Any] = list(what) if isinstance(what, tuple | list) else [what]
             what = build(outputs, inputs=args, name=name)
         self.strict = strict
         self.plain = what
@@ -128,8 +130,8 @@ class Schedule:
     # --- handles ---
 
     def __getitem__(self, name: str) -> Stage:
-        if not stage_sites(self.program, name):
-            raise ScheduleError(f"there is no stage '{name}'; there are {', '.join(self.stages)}")
+        if not isinstance(name, str) or not stage_sites(self.program, name):
+            raise ScheduleError(f"there is no stage {name!r}; there are {', '.join(self.stages)}")
         return Stage(self, name)
 
     @property

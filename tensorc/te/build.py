@@ -83,14 +83,28 @@ def build(
 # --- what was asked -------------------------------------------------------------------------
 
 
-def _check_outputs(
-    outputs: Sequence[Tensor], updates: Sequence[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, ...]:
+def check_updates(updates: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Refuse what is no list of pairs of tensors.
+
+    Raises:
+        IRError: it is refused.
+    """
+    if not isinstance(updates, tuple | list):
+        raise IRError(
+            "updates: expected a list of pairs (placeholder, new value), got a "
+            f"{type(updates).__name__}"
+        )
     for pair in updates:
         if not isinstance(pair, tuple) or [isinstance(t, Tensor) for t in pair] != [True, True]:
             raise IRError(
                 f"updates: expected pairs (placeholder, new value) of tensors, got {shorten(pair)}"
             )
+
+
+def _check_outputs(
+    outputs: Sequence[Tensor], updates: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, ...]:
+    check_updates(updates)
     olds = {old for old, _ in updates}
     if len(olds) != len(updates):
         raise IRError("updates: a placeholder is listed twice")
@@ -133,7 +147,7 @@ def _inputs(
     used = dict.fromkeys((*graph.placeholders, *new))
     if inputs is None:
         return tuple(used)
-    if isinstance(inputs, Tensor) or not all(isinstance(t, Tensor) for t in inputs):
+    if not isinstance(inputs, tuple | list) or not all(isinstance(t, Tensor) for t in inputs):
         raise IRError(f"inputs: expected a list of placeholders, got {shorten(inputs)}")
     for tensor in inputs:
         if not isinstance(tensor.op, Placeholder):

@@ -42,14 +42,23 @@ def reduce_axis(
     Raises:
         ShapeError: an extent below 0, or not an integer.
     """
-    if isinstance(extent, tuple):
+    if where is not None and not callable(where):
+        raise IRError(
+            f"reduce_axis {name}: where must be a function of the axis, got {shorten(where)}"
+        )
+    if isinstance(extent, tuple) and len(extent) == 2:
         start, stop = (as_expr(e, int64) for e in extent)
         low, high = const_int(start), const_int(stop)
         if low is not None and high is not None and high < low:
             raise ShapeError(f"reduce_axis {name}: range ({low}, {high}) ends before it starts")
         size = Const(high - low, int64) if low is not None and high is not None else stop - start
     else:
-        start, (size,) = Const(0, int64), as_shape(extent)
+        sizes = as_shape(extent)
+        if len(sizes) != 1:
+            raise ShapeError(
+                f"reduce_axis {name}: one size or a pair (first, end), got {shorten(extent)}"
+            )
+        start, size = Const(0, int64), sizes[0]
     axis = IterVar(name, int64, start, size, reduce=True, loc=caller_loc())
     if where is not None:  # A condition over the axis that carries it: the knot is tied here.
         object.__setattr__(axis, "where", cast(where(axis), bool_))
@@ -189,11 +198,17 @@ def reducer(
     returns a tuple. `combine(identity, x)` must be `x`. Declare `associative=False` or
     `commutative=False` where that does not hold: no schedule will then change the order.
 
-    >>> hypot = reducer(lambda a, b: (a * a + b * b) ** 0.5, 0.0, name="hypot")
+    >>> either = reducer(lambda a, b: a + b - a * b, 0.0, name="either")  # Of probabilities.
     """
+    if not callable(combine):
+        raise IRError(
+            f"reducer {name}: combine must be a function of two values, got {shorten(combine)}"
+        )
     units = identity if isinstance(identity, tuple) else (identity,)
     given = dtype if isinstance(dtype, tuple) else (dtype,) * len(units)
     types = tuple(as_dtype(d) for d in given)
+    if not units or len(types) != len(units):
+        raise IRError(f"reducer {name}: {len(units)} identities, but {len(types)} dtypes")
     lhs = tuple(Var(f"a{c}" if len(units) > 1 else "a", d) for c, d in enumerate(types))
     rhs = tuple(Var(f"b{c}" if len(units) > 1 else "b", d) for c, d in enumerate(types))
     tupled = isinstance(identity, tuple)

@@ -37,6 +37,7 @@ from tensorc.ir.expr import (
     caller_loc,
     cast,
     const_int,
+    shorten,
 )
 from tensorc.ir.walk import free_vars, loads, substitute, walk
 from tensorc.te.axis import ZERO, IterVar
@@ -172,7 +173,7 @@ def scan(
     if not isinstance(axis, int) or not -len(sizes) <= axis < len(sizes):
         raise ShapeError(f"scan: axis {axis!r} of a result of {len(sizes)} dimensions")
     axis %= len(sizes)
-    names = axis_names(step, sizes, skip=1)
+    names = axis_names(step, sizes, 1, "scan", "step")
     axes = tuple(IterVar(n, int64, ZERO, size) for n, size in zip(names, sizes, strict=True))
     several = isinstance(init, tuple)
     given = init if isinstance(init, tuple) else (init,)
@@ -196,7 +197,7 @@ def _init(given: Init, axes: Sequence[IterVar], axis: int, dtype: DType | str | 
     if isinstance(given, Tensor):
         given = given[tuple(others)]
     elif callable(given) and not isinstance(given, ExprBase):
-        axis_names(given, [a.extent for a in others])
+        axis_names(given, [a.extent for a in others], 0, "scan", "first value")
         given = given(*others)
     plain = not isinstance(given, ExprBase)
     wanted = as_dtype(dtype) if dtype is not None else float32 if plain else None
@@ -259,6 +260,8 @@ def cumprod(x: Tensor, axis: int = -1, *, reverse: bool = False) -> Tensor:
 
 
 def _cumulative(x: Tensor, axis: int, reverse: bool, op: BinaryOp, unit: int, name: str) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise DTypeError(f"{name}: x must be a tensor, got {shorten(x)}")
     if not x.ndim:
         raise ShapeError(f"{name} of {x.name}: a single number has no axis to run along")
     if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:

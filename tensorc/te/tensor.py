@@ -10,7 +10,7 @@ import keyword
 import re
 from dataclasses import dataclass, field
 from types import EllipsisType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -342,8 +342,6 @@ def _compute(
     default_name: str,
 ) -> tuple[Tensor, ...]:
     sizes = as_shape(shape)
-    if not callable(body):
-        raise IRError(f"compute: the body must be a function of the indices, got {shorten(body)}")
     axes = tuple(
         IterVar(n, int64, ZERO, size)
         for n, size in zip(axis_names(body, sizes), sizes, strict=True)
@@ -388,7 +386,7 @@ def output_names(name: str | Sequence[str] | None, default: str, count: int) -> 
     """The names of the outputs of one definition, given or made."""
     if name is None:
         return [default] if count == 1 else [f"{default}.{c}" for c in range(count)]
-    chosen = [name] if isinstance(name, str) else list(name)
+    chosen: list[Any] = list(name) if isinstance(name, tuple | list) else [name]
     for n in chosen:
         _check_name(n)
     if isinstance(name, str) and count > 1:
@@ -405,16 +403,27 @@ def _check_name(name: str) -> None:
         raise IRError(f"{name!r} cannot be a name: use letters, digits, _ and .")
 
 
-def axis_names(body: Callable[..., object], sizes: Sequence[Expr], skip: int = 0) -> list[str]:
+def axis_names(
+    body: Callable[..., object],
+    sizes: Sequence[Expr],
+    skip: int = 0,
+    asked: str = "compute",
+    role: str = "body",
+) -> list[str]:
     """The names of the parameters of `body` that are indices of `sizes`, `skip` others in front."""
-    params = list(inspect.signature(body).parameters.values())[skip:]
+    try:
+        params = list(inspect.signature(body).parameters.values())[skip:]
+    except (TypeError, ValueError):  # No function, or one that does not tell.
+        raise IRError(
+            f"{asked}: the {role} must be a function of the indices, got {shorten(body)}"
+        ) from None
     if any(p.kind is p.VAR_POSITIONAL for p in params):
         return [f"i{d}" for d in range(len(sizes))]
     names = [p.name for p in params if p.default is p.empty]
     if len(names) != len(sizes):
         raise ShapeError(
-            f"compute: shape ({', '.join(map(str, sizes))}) has {len(sizes)} dimensions, but the "
-            f"body takes {len(names)} indices ({', '.join(names)})"
+            f"{asked}: shape ({', '.join(map(str, sizes))}) has {len(sizes)} dimensions, but the "
+            f"{role} takes {len(names)} indices ({', '.join(names)})"
         )
     return names
 
