@@ -22,7 +22,18 @@ from tensorc.ir.expr import Binary, BinaryOp, Call, Cast, Expr, Reducer, Select
 from tensorc.ir.stmt import Accumulate
 from tensorc.ir.walk import rewrite
 from tensorc.lower.features import features
-from tensorc.lower.polynomials import COS, ERF, ERF_SPLIT, ERFC, EXP, LOG, LOG_TAIL, SIN
+from tensorc.lower.polynomials import (
+    COS,
+    ERF,
+    ERF_SPLIT,
+    ERFC_ROOT,
+    EXP,
+    LOG,
+    LOG_TAIL,
+    POW_EXP,
+    POW_LOG,
+    SIN,
+)
 from tensorc.lower.scalar import Pair, Work
 
 if TYPE_CHECKING:
@@ -69,10 +80,6 @@ def expand(name: str, args: tuple[Expr, ...], dtype: DType, fused: bool) -> Expr
     if dtype.bits == 16:
         wide = tuple(Cast(a, float32) for a in args)
         return Cast(expand(name, wide, float32, fused), dtype)
-    if name == "pow" and dtype == float32:
-        w = Work(float64, fused)
-        x, y = (w(Cast(a, float64), "x") for a in args)
-        return Cast(w.done(_pow(w, x, y)), float32)
     w = Work(dtype, fused)
     return w.done(EXPANSIONS[name](w, *(w(a, "x") for a in args)))
 
@@ -92,6 +99,7 @@ _LN2_LOW = {float32: -1.9046542e-09, float64: 2.3190468138462996e-17}
 # Beyond these e^x is infinite or 0, and 2^x likewise.
 _EXP_RANGE = {float32: (-104.5, 89.5), float64: (-746.0, 710.5)}
 _EXP2_RANGE = {float32: (-151.0, 128.5), float64: (-1076.0, 1025.0)}
+_LIFT = 60  # Powers of two that keep the scale of a sigmoid's exponential normal.
 _EXPM1_LEAST = {float32: -18.0, float64: -38.0}
 
 
@@ -100,12 +108,12 @@ def _clamp(w: Work, x: Expr, least: float, most: float) -> Expr:
     return w(Binary(BinaryOp.MIN, low, w.const(most)), "x")
 
 
-def _reduce_exp(w: Work, x: Expr) -> tuple[Expr, Expr]:
+def _reduce_exp(w: Work, x: Expr, biases: int = 2, lift: int = 0) -> tuple[Expr, Expr]:
     """Find r and n with x = n log(2) + r (W. J. Cody and W. Waite, "Software Manual", 1980).
 
     n is left in bits, as `Work.nearest` does.
     """
-    k, bits = w.nearest(x, _LOG2_E[w.dtype])
+    k, bits = w.nearest(x, _LOG2_E[w.dtype], biases, lift)
     high, low = _LN2[w.dtype]
     return w(w.mad(k, -low, w.mad(k, -high, x)), "r"), bits
 
@@ -141,16 +149,23 @@ def _expm1(w: Work, x: Expr) -> Expr:
 
 
 def _sigmoid(w: Work, x: Expr) -> Expr:
-    e = w(_exp(w, -w.magnitude(x)), "e")
-    one = w.const(1)
-    return Select(x >= w.const(0), one, e) / (one + e)
+    """Use e / (1 + e) with e = e^x; past the upper clamp it rounds to 1.
+
+    The range of e is then short enough for one scale, lifted so that it is a normal number.
+    """
+    r, bits = _reduce_exp(w, _clamp(w, x, _EXP_RANGE[w.dtype][0], 40.0), 1, _LIFT)
+    scale = w.scale(bits)
+    e = w(w.mad(_exp_minus_one(w, r), scale, scale) * w.const(2.0**-_LIFT), "e")
+    return e / (w.const(1) + e)
 
 
 def _tanh(w: Work, x: Expr) -> Expr:
     """Use t / (t + 2) with t = e^2|x| - 1; past the clamp it rounds to 1."""
     most = 10.0 if w.dtype == float32 else 20.0
     a = w(Binary(BinaryOp.MIN, w.magnitude(x), w.const(most)), "a")
-    t = w(_expm1(w, w(a + a)), "t")
+    r, bits = _reduce_exp(w, w(a + a), 1)
+    scale = w.scale(bits)
+    t = w(w.mad(_exp_minus_one(w, r), scale, scale - w.const(1)), "t")
     return w.copysign(t / (t + w.const(2)), x)
 
 
@@ -233,15 +248,16 @@ def _log1p(w: Work, x: Expr) -> Expr:
 
 
 def _erf(w: Work, x: Expr) -> Expr:
-    """Near 0 x + x P(x^2); beyond, 1 - exp(-Q(|x|)), Q being the logarithm of 1 / erfc."""
+    """Near 0 x + x P(x^2); beyond, 1 - Q(|x|)^4: the fourth root of erfc is nearly a polynomial."""
     split, center, most = ERF_SPLIT[w.dtype]
     a = w(w.magnitude(x), "a")
-    square = w(x * x)
-    near = w(w.mad(x, w.horner(square, ERF[w.dtype]), x))
+    z = w(x * x, "z")
+    near = w(w.mad(a, w.halves(z, w(z * z), ERF[w.dtype]), a))
     t = w(Binary(BinaryOp.MIN, a, w.const(most)) - w.const(center), "t")
-    q = w(-w.horner(t, ERFC[w.dtype]), "q")
-    far = w.const(1) - _exp(w, q)
-    return Select(a < w.const(split), near, w(w.copysign(w(far), x)))
+    root = w(w.halves(t, w(t * t), ERFC_ROOT[w.dtype]), "root")
+    square = w(root * root)
+    far = w(w.mad(-square, square, 1.0))
+    return w.copysign(w(Select(a < w.const(split), near, far)), x)
 
 
 # --- circular functions ----------------------------------------------------------------------
@@ -333,22 +349,49 @@ def _log2_pair(w: Work, x: Expr) -> Pair:
     return Pair(w, w(w.cast(e)), w.const(0)) + log * scale
 
 
-def _pow(w: Work, x: Expr, y: Expr) -> Expr:
-    """2 ** (y log2|x|), its sign and its exceptions as in C; in float64."""
-    zero, one = w.const(0), w.const(1)
-    a = w(w.magnitude(x), "a")
-    # Beyond 2**70 the power is 0, 1 or infinite whatever y is.
-    exponent = _clamp(w, y, -(2.0**70), 2.0**70)
-    log = _log2_pair(w, w(Select((a > zero) & (a < w.const(INF)), a, one)))
+def _pow_double(w: Work, x: Expr, y: Expr) -> Expr:
+    """The power x ** y of a positive, finite x, in float64."""
+    exponent = _clamp(w, y, -(2.0**70), 2.0**70)  # Beyond, the power is 0, 1 or infinite.
+    log = _log2_pair(w, x)
     product = Pair.of_product(w, exponent, log.high)
     low = w(product.low + exponent * log.low)
     high = _clamp(w, product.high, -1100.0, 1100.0)
     k, bits = w.nearest(high, 1.0)
     ln2 = _LN2_WHOLE[float64]
-    small = w(Select(_equal(high, product.high), low, zero))
+    small = w(Select(_equal(high, product.high), low, w.const(0)))
     fraction = w((high - k) + small)
     r = w(w.mad(fraction, ln2, fraction * w.const(_LN2_LOW[float64])), "r")
-    result: Expr = w(w.scaled(w(_exp_minus_one(w, r)), bits))
+    return w(w.scaled(w(_exp_minus_one(w, r)), bits))
+
+
+def _pow_single(w: Work, x: Expr, y: Expr) -> Expr:
+    """The power x ** y of a positive, finite x, in float32.
+
+    It is computed in float64, in which its error of 3e-10 leaves the rounding to float32 alone.
+    """
+    d = Work(float64, w.fused)
+    d.lets = w.lets
+    exponent, _, fraction = _split_exponent(w, x)
+    e, f = (d(Cast(v, float64)) for v in (exponent, fraction))
+    s = d(f / (f + d.const(2)), "s")
+    z = d(s * s, "z")
+    log = d.mad(s * z, d.horner(z, POW_LOG), s + s)
+    log2 = d.mad(log, _LOG2_E[float64], e)
+    product = _clamp(d, d(log2 * Cast(y, float64)), -1000.0, 1000.0)
+    k, bits = d.nearest(product, 1.0, 1)
+    r = d((product - k) * d.const(_LN2_WHOLE[float64]), "r")
+    square = d(r * r)
+    scale = d.scale(bits)
+    grown = d.mad(square, d.halves(r, square, POW_EXP), r)
+    return w(Cast(d.mad(grown, scale, scale), float32))
+
+
+def _pow(w: Work, x: Expr, y: Expr) -> Expr:
+    """2 ** (y log2|x|), its sign and its exceptions as in C."""
+    zero, one = w.const(0), w.const(1)
+    a = w(w.magnitude(x), "a")
+    usual = w(Select((a > zero) & (a < w.const(INF)), a, one))
+    result = (_pow_single if w.dtype == float32 else _pow_double)(w, usual, y)
     grows = w(y > zero, "grows")
     result = Select(_equal(a, zero), w.select(grows, 0.0, INF), result)
     result = w(Select(_equal(a, w.const(INF)), w.select(grows, INF, 0.0), result))

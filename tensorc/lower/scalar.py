@@ -112,13 +112,17 @@ class Work:
         first = self(self.from_bits(half << place), "scale")
         return self.mad(x, first, first) * self.from_bits((bits - half) << place)
 
-    def nearest(self, x: Expr, by: float) -> tuple[Expr, Expr]:
+    def scale(self, bits: Expr) -> Expr:
+        """2**n for an n in the range of exponents that `nearest` left with one bias in `bits`."""
+        return self(self.from_bits(bits << self.int(self.mantissa)), "scale")
+
+    def nearest(self, x: Expr, by: float, biases: float = 2, lift: float = 0) -> tuple[Expr, Expr]:
         """Round x * by to the nearest integer n: as a float, and as bits of which n is a part.
 
-        Adding 1.5 * 2**(p - 1) + 2 * bias leaves n, with twice the bias of exponents, in the low
-        bits of the sum; |x * by| must be below 2**(p - 3).
+        Adding 1.5 * 2**(p - 1) + biases * bias + lift leaves n, with so many times the bias of
+        exponents and `lift` more, in the low bits of the sum; |x * by| must be below 2**(p - 3).
         """
-        magic = self.const(1.5 * 2.0**self.mantissa + 2 * self.bias)
+        magic = self.const(1.5 * 2.0**self.mantissa + biases * self.bias + lift)
         shifted = self(self.mad(x, by, magic), "shifted")
         return self(shifted - magic, "k"), self(self.bits(shifted), "bits")
 
