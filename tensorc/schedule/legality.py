@@ -277,6 +277,22 @@ def is_exact(reducer: Reducer) -> bool:
     return picks or not any(v.dtype.is_float for v in reducer.lhs)
 
 
+def may_regroup(step: str, leaf: Accumulate, strict: bool) -> None:
+    """Refuse to fold what `leaf` does in parts, where its reducer does not allow it."""
+    reducer = leaf.reducer
+    missing = [f for f in ("associative", "commutative") if not getattr(reducer, f)]
+    if missing:
+        raise ScheduleError(
+            f"{step}: reducer {reducer.name} is declared non{missing[0]}, so partial results "
+            f"cannot be folded in another order\n  {show(leaf).strip()}"
+        )
+    if strict and not is_exact(reducer):
+        raise ScheduleError(
+            f"{step}: partial results of '{leaf.buffers[0].name}' would be rounded in another "
+            f"order\n  {show(leaf).strip()}\n{STRICT}"
+        )
+
+
 def _commutes(a: Leaf, b: Leaf) -> bool:
     return (
         isinstance(a, Accumulate)

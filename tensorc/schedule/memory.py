@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,14 @@ from tensorc.ir.expr import (
     Binary,
     BinaryOp,
     Buffer,
-    Compare,
-    CompareOp,
     Const,
     Expr,
-    Load,
-    Var,
-    Where,
-    all_of,
     const,
     const_int,
 )
 from tensorc.ir.facts import reads, writes
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Allocate, For, ForKind, If, Program, Stmt, Store, block
+from tensorc.ir.stmt import Allocate, For, ForKind, Program, Stmt, block
 from tensorc.ir.swizzle import SHIFT, Swizzle
 from tensorc.ir.verify import SCOPES
 from tensorc.ir.walk import replace_buffers, written_buffers
@@ -33,9 +27,8 @@ from tensorc.schedule.legality import carried_pair, refuse, refuse_checks
 from tensorc.schedule.region import (
     Box,
     Layout,
+    copy_nest,
     is_covered,
-    limits,
-    loop_nest,
     reads_own_writes,
     rebase,
     touched_box,
@@ -79,6 +72,8 @@ def cache_write(
     over the end of `name`. With `panel` the last dimension of the part is cut in panels, as
     `cache_read` does it.
 
+    With `fold` the part starts from a reducer's identity instead: see `partial.cache_partial`.
+
     Legal within an iteration, where the copy stands for the part, in the same order; and in
     parallel ones where what they copy back does not overlap.
 
@@ -89,40 +84,76 @@ def cache_write(
             iterations would copy one element back; `panel` is below 1.
     """
     step = f"cache_write({name}, {loop.var.name})"
+    part = part_of(program, step, name, loop, scope, panel)
+    whole = is_covered(loop.body, part.buffer, part.box, part.given)
+    copy = partial(
+        copy_nest, part.buffer, part.local, part.box, part.given, part.used, layout=part.layout
+    )
+    body: list[Stmt] = [part.uses, copy(to_local=False)]
+    if not whole or not reads_own_writes(loop.body, part.buffer, part.given):
+        body.insert(0, copy(to_local=True))
+    return with_part(program, step, loop, part, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an iteration of a loop touches of a buffer that it writes, and a buffer that holds it.
+
+    `uses` is the loop's body with the one in place of the other; `given` is known to hold in it,
+    and `used` are the names that it knows.
+    """
+
+    buffer: Buffer
+    local: Buffer
+    box: Box
+    layout: Layout
+    uses: Stmt
+    given: list[Expr]
+    used: set[str]
+
+
+def part_of(
+    program: Program, step: str, name: str, loop: For, scope: str, panel: int | None
+) -> Part:
+    """The part of the buffer `name` that an iteration of `loop` writes, if it may have a buffer.
+
+    Raises:
+        ScheduleError: it may not.
+    """
     buffer = _known(program, step, name, loop, scope)
-    inside = sites(loop.body)
-    for site in inside:
-        written = written_buffers(site.leaf)
+    found = [written_buffers(site.leaf) for site in sites(loop.body)]
+    for written in found:
         if buffer in set(written) and len(written) > 1:
             others = ", ".join(b.name for b in written if b is not buffer)
             raise ScheduleError(
                 f"{step}: '{name}' is accumulated together with {others}, at one index; the parts "
                 "of a pair cannot be cached apart"
             )
-    if not any(buffer in set(written_buffers(s.leaf)) for s in inside):
+    if not any(buffer in set(written) for written in found):
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} writes '{name}'")
     refuse_checks(step, loop)
-    wide = scope == "local" or panel is not None
-    box = touched_box(loop.body, buffer, full_tiles=wide)
+    box = touched_box(loop.body, buffer, full_tiles=scope == "local" or panel is not None)
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
     own_name = fresh_name(f"{name}.local", used_names(program))
-    shape = box.extents
-    layout = None
+    shape, layout = box.extents, Layout(box.lows)
     if panel is not None:
         _known_panel(step, panel, buffer)
         shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
         layout = Layout(box.lows, tuple(range(buffer.ndim)), panel)
     local = Buffer(own_name, shape, buffer.dtype, scope)
-    used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
-    body: list[Stmt] = [rebase(loop.body, buffer, local, layout or Layout(box.lows))]
-    copy = partial(copy_nest, buffer, local, box, given, used, layout=layout)
-    whole = is_covered(loop.body, buffer, box, given)
-    if not whole or not reads_own_writes(loop.body, buffer, given):
-        body.insert(0, copy(to_local=True))
-    body.append(copy(to_local=False))
-    new = replace(loop, body=Allocate(local, block(body), loc=loop.loc))
+    uses = rebase(loop.body, buffer, local, layout)
+    return Part(buffer, local, box, layout, uses, given, loop_names(program, loop))
+
+
+def with_part(program: Program, step: str, loop: For, part: Part, body: Sequence[Stmt]) -> Program:
+    """The program in which `loop` keeps a part of a buffer, and does `body` in an iteration.
+
+    Raises:
+        ScheduleError: copies of one part, more than what is written, meet in different threads.
+    """
+    new = replace(loop, body=Allocate(part.local, block(body), loc=loop.loc))
     result = with_body(program, replace_stmt(program.body, loop, new))
     _refuse_races(step, result, new)
     return result
@@ -409,50 +440,3 @@ def _constant_size(step: str, scope: str, box: Box) -> None:
             f"{step}: one iteration touches {' x '.join(map(str, box.extents))} elements, which is "
             "no constant size; choose an inner loop or scope='global'"
         )
-
-
-def copy_nest(
-    buffer: Buffer,
-    local: Buffer,
-    box: Box,
-    given: list[Expr],
-    used: set[str],
-    *,
-    to_local: bool,
-    layout: Layout | None = None,
-    pad: Const | None = None,
-) -> Stmt:
-    """The nest that copies a box of `buffer` to `local`, in its layout, or back."""
-    kind = "in" if to_local else "out"
-    panel = layout.panel if layout is not None else None
-    count = buffer.ndim + (panel is not None)
-    vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(count)]
-    extents = box.extents
-    places: list[Expr] = list(vars_)
-    here = tuple(vars_)
-    if panel is not None:
-        assert layout is not None, "a panel is part of a layout"
-        first, *others, last = vars_
-        inside: dict[int, Expr] = dict(zip(layout.order, others, strict=False))
-        inside[layout.order[-1]] = Binary(BinaryOp.ADD, first * panel, last)
-        places = [inside[d] for d in range(buffer.ndim)]
-        extents = local.shape
-        given = [*given, *(c for v, e in zip(vars_, extents, strict=True) for c in _below(v, e))]
-    elif layout is not None:
-        here = tuple(vars_[d] for d in layout.order)
-    outside = tuple(simplify(low + v) for low, v in zip(box.lows, places, strict=True))
-    guard = all_of(limits(box.lows, places, box.extents, buffer.shape, given))
-    value: Expr = Load(buffer, outside)
-    if guard is not None and pad is not None:
-        value = Where(guard, value, pad)
-        guard = None
-    stmt: Stmt = (
-        Store(local, here, value) if to_local else Store(buffer, outside, Load(local, here))
-    )
-    if guard is not None:
-        stmt = If(guard, stmt)
-    return loop_nest(vars_, extents, stmt)
-
-
-def _below(var: Var, extent: Expr) -> tuple[Expr, Expr]:
-    return Compare(CompareOp.LE, Const(0), var), Compare(CompareOp.LT, var, extent)

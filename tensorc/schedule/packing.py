@@ -10,8 +10,7 @@ from tensorc.ir.expr import Buffer, Call
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import Allocate, Node, Program, Stmt, Store, block
 from tensorc.ir.walk import rewrite, written_buffers
-from tensorc.schedule.memory import copy_nest
-from tensorc.schedule.region import Layout, rebase, touched_box
+from tensorc.schedule.region import Layout, copy_nest, rebase, touched_box
 from tensorc.schedule.tree import (
     find_allocation,
     find_buffer,

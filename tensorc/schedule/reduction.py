@@ -23,7 +23,7 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import children, free_vars, loads, substitute, written_buffers
-from tensorc.schedule.legality import STRICT, is_exact, refuse, reordered_pair
+from tensorc.schedule.legality import may_regroup, refuse, reordered_pair
 from tensorc.schedule.loops import need_serial, own_nest
 from tensorc.schedule.placement import STACK_LIMIT, bytes_of
 from tensorc.schedule.region import always, is_written_before
@@ -84,7 +84,7 @@ def rfactor(program: Program, loop: For, strict: bool = False, *, last: bool = F
     step = f"rfactor({loop.var.name})"
     need_serial(step, loop)
     path, leaf = _reduction_path(program, step, loop)
-    _allowed(step, leaf, strict)
+    may_regroup(step, leaf, strict)
     top = _outermost_reduction(path, leaf, loop)
     inner = path[next(d for d, s in enumerate(path) if s is top) :]
     _reads_no_result(step, inner, leaf)
@@ -133,21 +133,6 @@ def _reduction_path(program: Program, step: str, loop: For) -> tuple[tuple[Stmt,
     path = path_to(program.body, leaf)
     assert path is not None, "the leaf stands in the program"
     return path, leaf
-
-
-def _allowed(step: str, leaf: Accumulate, strict: bool) -> None:
-    reducer = leaf.reducer
-    missing = [f for f in ("associative", "commutative") if not getattr(reducer, f)]
-    if missing:
-        raise ScheduleError(
-            f"{step}: reducer {reducer.name} is declared non{missing[0]}, so partial results "
-            f"cannot be folded in another order\n  {show(leaf).strip()}"
-        )
-    if strict and not is_exact(reducer):
-        raise ScheduleError(
-            f"{step}: partial results of '{leaf.buffers[0].name}' would be rounded in another "
-            f"order\n  {show(leaf).strip()}\n{STRICT}"
-        )
 
 
 def _is_spatial(loop: For, leaf: Accumulate) -> bool:

@@ -1,4 +1,4 @@
-"""The box of a buffer that some loops touch, and buffers rebased to such a box."""
+"""The box of a buffer that some loops touch, buffers rebased to such a box, and loops over it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from tensorc.ir.expr import (
     Load,
     Var,
     Where,
+    all_of,
     const_int,
 )
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
-from tensorc.ir.stmt import Accumulate, For, Leaf, Node, Program, Role, Stmt, Store
-from tensorc.ir.walk import free_vars, rewrite, walk_stmts, written_buffers
+from tensorc.ir.stmt import Accumulate, For, If, Leaf, Node, Program, Role, Stmt, Store
+from tensorc.ir.walk import free_vars, rewrite, same, walk_stmts, written_buffers
 from tensorc.schedule.digits import comes_before, divided, fills, mirrors
 from tensorc.schedule.legality import accesses, before_text, control
-from tensorc.schedule.tree import Site, around, path_to, sites
+from tensorc.schedule.tree import Site, around, fresh_name, path_to, sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Indices: TypeAlias = tuple[Expr, ...]
 
@@ -384,3 +385,78 @@ def loop_nest(vars_: Sequence[Var], extents: Sequence[Expr], body: Stmt) -> Stmt
     for var, extent in zip(reversed(vars_), reversed(extents), strict=True):
         body = For(var, Const(0), extent, body)
     return body
+
+
+def copy_nest(
+    buffer: Buffer,
+    local: Buffer,
+    box: Box,
+    given: list[Expr],
+    used: set[str],
+    *,
+    to_local: bool,
+    layout: Layout | None = None,
+    pad: Const | None = None,
+) -> Stmt:
+    """The nest that copies a box of `buffer` to `local`, in its layout, or back."""
+
+    def copied(outside: Indices, here: Indices, guard: Expr | None) -> Stmt:
+        value: Expr = Load(buffer, outside)
+        if guard is not None and pad is not None:
+            return Store(local, here, Where(guard, value, pad))
+        stmt: Stmt = (
+            Store(local, here, value) if to_local else Store(buffer, outside, Load(local, here))
+        )
+        return stmt if guard is None else If(guard, stmt)
+
+    kind = "in" if to_local else "out"
+    within = not to_local
+    return box_nest(
+        buffer, local, box, given, used, copied, kind=kind, within=within, layout=layout
+    )
+
+
+def box_nest(
+    buffer: Buffer,
+    local: Buffer,
+    box: Box,
+    given: Sequence[Expr],
+    used: set[str],
+    body: Callable[[Indices, Indices, Expr | None], Stmt],
+    *,
+    kind: str,
+    within: bool,
+    layout: Layout | None = None,
+) -> Stmt:
+    """Loops over a box of `buffer` that `local` holds, named after `kind`.
+
+    `body` is made of an element's place in `buffer`, its place in `local`, and what must hold for
+    it to lie in `buffer`, where that is not known; with `within`, to lie in the box too, which the
+    last panel may reach over.
+    """
+    panel = layout.panel if layout is not None else None
+    count = buffer.ndim + (panel is not None)
+    vars_ = [Var(fresh_name(f"{buffer.name}.{kind}{d}", used)) for d in range(count)]
+    extents = box.extents
+    places: list[Expr] = list(vars_)
+    here = tuple(vars_)
+    if panel is not None:
+        assert layout is not None, "a panel is part of a layout"
+        first, *others, last = vars_
+        inside: dict[int, Expr] = dict(zip(layout.order, others, strict=False))
+        inside[layout.order[-1]] = Binary(BinaryOp.ADD, first * panel, last)
+        places = [inside[d] for d in range(buffer.ndim)]
+        extents = local.shape
+        given = [*given, *(c for v, e in zip(vars_, extents, strict=True) for c in _below(v, e))]
+    elif layout is not None and layout.order:
+        here = tuple(vars_[d] for d in layout.order)
+    outside = tuple(simplify(low + v) for low, v in zip(box.lows, places, strict=True))
+    needed = limits(box.lows, places, box.extents, buffer.shape, given)
+    if within and panel is not None and (const_int(box.extents[-1]) or 1) % panel:
+        inside_box = simplify(Compare(CompareOp.LT, places[-1], box.extents[-1]))
+        needed += [] if any(same(inside_box, c) for c in needed) else [inside_box]
+    return loop_nest(vars_, extents, body(outside, here, all_of(needed)))
+
+
+def _below(var: Var, extent: Expr) -> tuple[Expr, Expr]:
+    return Compare(CompareOp.LE, Const(0), var), Compare(CompareOp.LT, var, extent)

@@ -27,6 +27,7 @@ from tensorc.schedule import (
     packing,
     padding,
     parallel,
+    partial,
     pipeline,
     placement,
     reduction,
@@ -244,19 +245,32 @@ class Schedule:
         )
 
     def cache_write(
-        self, stage: str, loop: Loop, scope: str = "local", panel: int | None = None
+        self,
+        stage: str,
+        loop: Loop,
+        scope: str = "local",
+        panel: int | None = None,
+        *,
+        fold: bool = False,
     ) -> None:
-        """Collect what an iteration writes in a buffer of its own: see `memory.cache_write`."""
+        """Collect what an iteration writes in a buffer of its own: see `memory.cache_write`.
+
+        With `fold`, what it accumulates, to be folded in at its end: see `partial.cache_partial`.
+        """
         self[stage]
         options: dict[str, Value] = {} if scope == "local" else {"scope": scope}
         if panel is not None:
             options["panel"] = panel
-        self._take(
-            "cache_write",
-            (stage, self._ref(loop)),
-            lambda p: memory.cache_write(p, stage, self._find(loop), scope, panel),
-            options,
-        )
+        if fold:
+            options["fold"] = True
+
+        def step(program: Program) -> Program:
+            at = self._find(loop)
+            if fold:
+                return partial.cache_partial(program, stage, at, scope, panel, self.strict)
+            return memory.cache_write(program, stage, at, scope, panel)
+
+        self._take("cache_write", (stage, self._ref(loop)), step, options)
 
     def cache_read(
         self,

@@ -75,3 +75,14 @@ def test_asking_ahead_changes_no_result() -> None:
     code, _ = kernel()({"A": a, "D": d, "C": out})
     assert code == 0
     assert np.array_equal(out, np.repeat(a.sum(axis=1)[:, None] + 1, 64, axis=1))
+
+
+def test_what_is_added_to_after_the_sum_is_asked_for_too() -> None:
+    text = TILES.format(rows=6, columns=16, shape="float32[6, 64]", loop="range(4)", hint="0")
+    stored = "C[i_2, j * 16 + l_2] = D[i_2, j * 16 + l_2] + T[i_2, l_2]"
+    assert stored in text
+    added = text.replace(stored, "C[i_2, j * 16 + l_2] += T[i_2, l_2]")
+    kinds = [
+        kind for _, kind in asked(Kernel(parse(added.replace("C: out", "C: inout")), X86).text)
+    ]
+    assert kinds == ["1"] * 6

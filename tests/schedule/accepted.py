@@ -492,6 +492,18 @@ MEMORY = (
         "decompose_reduction C C:i; split C:k 4; rfactor C:k.inner; vectorize C.rf:k.inner",
     ),
     Accepted(
+        "partial sums of ragged blocks, folded in over threads",
+        MATMUL,
+        "decompose_reduction C C:i; split C:k 4; reorder C:k.outer C:i C:j C:k.inner; "
+        "cache_write C C:j fold=True; parallel C:i",
+    ),
+    Accepted(
+        "partial maxima of a ragged row, folded in",
+        ROWMAX,
+        "decompose_reduction M M:i; split M:k 4; reorder M:k.outer M:i; "
+        "cache_write M M:i fold=True",
+    ),
+    Accepted(
         "partial sums of symbolic blocks, over threads",
         program(
             "A: in float32[n], S: inout float32[1]",

@@ -325,6 +325,20 @@ alloc B: float32[4, 5]
         "cache_read B C:i order=(0,1,2)",
     ),
     Refused("a part in panels of nothing", MATMUL, "", "cache_write C C:i panel=0"),
+    Refused(
+        "partial sums of a loop that also begins them", MATMUL, "", "cache_write C C:j fold=True"
+    ),
+    Refused(
+        "partial sums of what the loop reads",
+        program(
+            "A: in float32[9], S: inout float32[9]",
+            """
+for i in range(8):
+  S[i + 1] += A[i] * S[i]""",
+        ),
+        "",
+        "cache_write S S:i fold=True",
+    ),
     Refused("an operand stored anew that is not read", MATMUL, "", "pack C Q"),
     Refused("an operand stored anew that the nest writes", STENCIL, "", "pack W W"),
     Refused("an operand stored anew in another order", MATMUL, "", "pack C B order=(0,0)"),

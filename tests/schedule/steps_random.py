@@ -43,7 +43,7 @@ KINDS = (
 )
 PLACEMENTS = ("inline", "compute_at", "reverse_compute_at", "fuse_with")
 FOLDS = ("fission", "rfactor", "decompose_reduction")
-PLANS = ("tile", "pad", "fetch ahead", "lanes", "intrinsic")
+PLANS = ("tile", "pad", "fold", "fetch ahead", "lanes", "intrinsic")
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ class Chooser:
                 return Step(kind, (stage,))
             case "compute_at" | "reverse_compute_at" | "double_buffer":
                 return Step(kind, (stage, other))
-            case "cache_write" if self.rng.random() < 0.3:
-                return Step(kind, (stage, loop), {"panel": self.pick((1, 2, 3))})
-            case "cache_write" | "decompose_reduction" | "relax_guard":
+            case "cache_write":
+                return self.cache_write(stage, loop)
+            case "decompose_reduction" | "relax_guard":
                 return Step(kind, (stage, loop))
             case "cache_read":
                 return self.cache_read(other)
@@ -202,6 +202,14 @@ class Chooser:
                 return Step(kind, (loop, self.pick(("fma.4", "dot4.int8"))))
             case _:
                 return Step(kind, (loop,))
+
+    def cache_write(self, stage: str, loop: LoopRef) -> Step:
+        options: dict[str, Any] = {}
+        if self.rng.random() < 0.3:
+            options["panel"] = self.pick((1, 2, 3))
+        if self.rng.random() < 0.4:
+            options["fold"] = True
+        return Step("cache_write", (stage, loop), options)
 
     def cache_read(self, loop: LoopRef, pad: bool | None = None) -> Step:
         read = self.reads(loop.stage)
@@ -242,6 +250,12 @@ class Chooser:
                     self.cache_read(outer, pad=True),
                     Step("cache_write", (stage, outer)),
                     Step("relax_guard", (local, LoopRef(local, f"{loop.loop}.inner"))),
+                ]
+            case "fold":
+                return [
+                    Step("split", (loop, size)),
+                    Step("decompose_reduction", (stage, part(loop, "outer"))),
+                    Step("cache_write", (stage, part(loop, "outer")), {"fold": True}),
                 ]
             case "fetch ahead":
                 read = self.cache_read(loop)

@@ -18,8 +18,8 @@ from tensorc.codegen.llvm.access import address
 from tensorc.codegen.llvm.types import Poly, number
 from tensorc.ir.expr import Load, const_int
 from tensorc.ir.facts import leaf_loads
-from tensorc.ir.stmt import Allocate, Block, For, ForKind, Leaf, Store
-from tensorc.ir.walk import walk
+from tensorc.ir.stmt import Accumulate, Allocate, Block, For, ForKind, Store
+from tensorc.ir.walk import walk, written_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,11 +93,13 @@ def _accesses(
         for use in leaf_loads(leaf):
             if not any(isinstance(n, Load) for i in use.indices for n in walk(i)):
                 yield loops, use.buffer, use.indices, False
-        if isinstance(leaf, Store):
-            yield loops, leaf.buffer, leaf.indices, True
+        for buffer in written_buffers(leaf):
+            yield loops, buffer, leaf.indices, True
 
 
-def _straight(stmt: Stmt, loops: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], Leaf]]:
+def _straight(
+    stmt: Stmt, loops: tuple[For, ...]
+) -> Iterator[tuple[tuple[For, ...], Store | Accumulate]]:
     match stmt:
         case Block(stmts):
             for s in stmts:
@@ -106,7 +108,7 @@ def _straight(stmt: Stmt, loops: tuple[For, ...]) -> Iterator[tuple[tuple[For, .
             yield from _straight(body, loops)
         case For() if stmt.kind in _WRITTEN_OUT and _is_constant(stmt):
             yield from _straight(stmt.body, (*loops, stmt))
-        case Store():
+        case Store() | Accumulate():
             yield loops, stmt
         case _:
             pass
