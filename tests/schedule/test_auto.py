@@ -304,6 +304,15 @@ def test_columns_are_summed_in_registers() -> None:
     assert kinds[-2:] == [ForKind.UNROLLED, ForKind.VECTORIZED]
 
 
+@pytest.mark.parametrize(("beside", "rows"), [(False, 8), (True, 4)])
+def test_columns_from_far_are_summed_several_rows_at_once(beside: bool, rows: int) -> None:
+    x, y = (tc.placeholder((1024, 4096), name=name) for name in "xy")
+    outs = [tc.ops.sum(x, axis=0), tc.ops.sum(x * y, axis=0)][: 1 + beside]
+    s = auto_schedule(build(outs), AVX2)
+    update = stage_sites(s.program, "sum.local")[-1]
+    assert [const_int(x.extent) for x in update.loops if x.kind is ForKind.UNROLLED] == [rows]
+
+
 def test_a_bias_and_an_activation_move_into_the_tile_of_a_product() -> None:
     a, b, bias = (tc.placeholder(shape, name=n) for n, shape in LAYER)
     out = tc.ops.relu(tc.ops.matmul(a, b) + bias)

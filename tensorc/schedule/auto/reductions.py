@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
-from tensorc.ir.facts import facts, leaf_loads
+from tensorc.ir.facts import facts, leaf_loads, nests
 from tensorc.ir.stmt import Accumulate, Check
 from tensorc.schedule.auto.cost import (
     LONG_WORK,
@@ -33,6 +33,7 @@ ROW_BYTES = 16 * 1024  # The most of a row of results that stays in the nearest 
 ROW_VECTORS = 2  # Registers of partial results for each of several rows that are read at once.
 MANY = 16  # Groups of rows that leave enough for threads.
 ROWS = 4  # Rows that are added at once: their reads hide each other's latency.
+COLUMN_ROWS = 8  # The same of one array, down its columns.
 CACHE_BYTES = 256 * 1024  # Operands beyond this come from a far cache, or memory.
 LONG_COLUMNS = 1024 * 1024  # Elements of columns that are worth cutting in parts, for threads.
 FEW = 512  # Columns: of more, threads have enough.
@@ -264,8 +265,9 @@ def down_columns(s: Schedule, stage: str, target: Target) -> None:
             attempt(s, partial(vectors, s, Loop(s, stage, x.loops[-1].var), lanes))
         return
     s.cache_write(stage, outer[-1])
-    if far and extent_of(reduced[-1]) % ROWS == 0:
-        attempt(s, partial(_rows_together, s, rows[-1], column, lanes))
+    together = COLUMN_ROWS if _one_stream(s, site) else ROWS
+    if far and extent_of(reduced[-1]) % together == 0:
+        attempt(s, partial(_rows_together, s, rows[-1], column, lanes, together))
     finish_tile(s, outer[-1].var, lanes)
 
 
@@ -279,9 +281,20 @@ def _own_loops(site: Site) -> list[For]:
     return loops
 
 
-def _rows_together(s: Schedule, row: Loop, column: Loop, lanes: int) -> None:
+def _one_stream(s: Schedule, site: Site) -> bool:
+    """Whether a fold reads one array, which nothing else reads, in a pass that could be joined.
+
+    4096 x 4096 down its columns came at 28 GB/s on two cores of Zen 3 with four rows at once, at
+    34 with eight; beside a second array, or in a pass of two folds, eight were up to 30 % slower.
+    """
+    read = {use.buffer for use in leaf_loads(site.leaf)}
+    passes = [nest for nest in nests(s.program.body) if not facts(nest).read.isdisjoint(read)]
+    return len(read) == 1 and len(passes) == 1
+
+
+def _rows_together(s: Schedule, row: Loop, column: Loop, lanes: int, rows: int) -> None:
     """Add several rows to each register of the result before the next is loaded."""
-    _, inner = s.split(row, ROWS)
+    _, inner = s.split(row, rows)
     register, lane = s.split(column, lanes)
     s.reorder(register, inner, lane)
     s.unroll(inner)
