@@ -1,4 +1,4 @@
-"""Tutorials, the README's example and benchmarks run, each in a fresh process."""
+"""Tutorials and benchmarks run, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -115,13 +115,6 @@ def test_the_demo_trains_on_a_part_of_mnist(tmp_path: Path) -> None:
     output = run_tutorial("train_mnist.py", *options, folder=tmp_path)
     assert "28x28" in output
     assert "epoch  2" in output
-
-
-def test_the_first_example_of_the_readme_runs(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = text.split("```python\n")[1].split("```")[0]
-    assert "for i" in run_python("-W", "error", "-c", example, folder=tmp_path)
-    assert (tmp_path / "build" / "gemm" / "gemm.h").is_file()
 
 
 def test_a_benchmark_checks_its_answer_and_keeps_its_numbers(tmp_path: Path) -> None:
