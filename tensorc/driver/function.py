@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tensorc.codegen.llvm import compile_object
+from tensorc.driver.c_names import is_c_name, is_of_the_c_library
 from tensorc.driver.export import write_export
 from tensorc.driver.stages import stage_text, timing_text
 from tensorc.errors import CompileError
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
     from tensorc.target import Target
     from tensorc_runtime.function import NativeCode
     from tensorc_runtime.manifest import Manifest
-
-# Names that a C declaration cannot have, or that would end a C program's start-up.
-_C_WORDS = """
-auto bool break case char const constexpr continue default do double else enum extern false float
-for goto if inline int long main nullptr register restrict return short signed sizeof static struct
-switch thread_local true typedef typeof union unsigned void volatile while alignas alignof asm catch
-class delete explicit export friend mutable namespace new operator private protected public
-static_assert template this throw try using virtual
-"""
-_C_RESERVED = frozenset(_C_WORDS.split())
-
-
-def is_c_name(name: str) -> bool:
-    """Whether a C function can be called `name`."""
-    fits = isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
-    return fits and name not in _C_RESERVED
 
 
 class CompiledFunction(Function):
@@ -122,14 +107,19 @@ class CompiledFunction(Function):
             The files written.
 
         Raises:
-            CompileError: the name is no C name, the directory cannot be written, or there is no
-                linker for the target; in that case all but the library is there.
+            CompileError: the name is no C name or one of the C library's, the directory cannot be
+                written, or there is no linker for the target; then all but the library is there.
         """
         if name is None:
             folder = Path(directory).absolute().name
             name = folder if not self._named and is_c_name(folder) else self.name
         if not is_c_name(name):
             raise CompileError(f"export: {name!r} cannot be the name of a C function; give name=")
+        if is_of_the_c_library(name):
+            raise CompileError(
+                f"export: the C library has a function {name!r}, which the exported one would "
+                "replace in a program; give name="
+            )
         manifest = replace(self.manifest, name=name)
         # What is called from Python lacks the entry, and NAME.o is one file.
         text = _renamed(self._artifact.texts["llvm"], self.name, name)

@@ -85,9 +85,12 @@ def _comment(text: str) -> str:
 
 
 def _enum(name: str, kind: str, names: Sequence[str]) -> list[str]:
-    labels: list[str] = []
+    count = f"{name}_{kind}_count"
+    labels = [count]
     for i, wanted in enumerate(names):
         label = f"{name}_{kind}_{re.sub(r'[^A-Za-z0-9_]', '_', wanted)}"
-        labels.append(label if label not in labels else f"{label}_{i}")
-    rows = [f"  {label} = {i}," for i, label in enumerate(labels)]
-    return ["enum {", *rows, f"  {name}_{kind}_count = {len(names)}", "};", ""]
+        while label in labels:
+            label = f"{label}_{i}"
+        labels.append(label)
+    rows = [f"  {label} = {i}," for i, label in enumerate(labels[1:])]
+    return ["enum {", *rows, f"  {count} = {len(names)}", "};", ""]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from tensorc.driver.function import is_c_name
+from tensorc.driver.c_names import is_c_name
 from tensorc.driver.obtain import timed
 from tensorc.driver.stages import definitions_text
 from tensorc.errors import CompileError

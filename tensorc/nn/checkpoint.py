@@ -57,6 +57,7 @@ def save_checkpoint(
     Raises:
         ArgumentError: the package safetensors is not there, or metadata that are no texts.
         DTypeError: an array of a dtype that is none of tensorc's.
+        DataError: the file cannot be written, as where its folder is missing.
     """
     texts = dict(metadata or {})
     for name, text in texts.items():
@@ -121,7 +122,10 @@ def _state(what: Module | Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

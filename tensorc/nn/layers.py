@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tensorc import ops
 from tensorc.dtypes import DType, float32, int32
-from tensorc.errors import ArgumentError, ShapeError
+from tensorc.errors import ArgumentError, DTypeError, ShapeError
 from tensorc.ir.expr import as_expr
 from tensorc.nn.arguments import at_least_one
 from tensorc.nn.init import Seed, generator, kaiming_uniform, normal, zeros
@@ -192,7 +192,16 @@ class Embedding(Module):
         return int32
 
     def forward(self, x: Tensor) -> Tensor:
-        """Build the look-up."""
+        """Build the look-up.
+
+        Raises:
+            DTypeError: an `x` that is no tensor of integers.
+        """
+        if not x.dtype.is_int:
+            raise DTypeError(
+                f"Embedding: looks up integers, got {x}; a model of yours that reads them says so "
+                "with an attribute input_dtype = tc.int32"
+            )
         return ops.take(self.weight.tensor, x, 0)
 
     def __repr__(self) -> str:

@@ -183,6 +183,31 @@ def test_the_header_describes_every_argument(tmp_path: Path) -> None:
     assert " *   0  n >= 1" in (tmp_path / "tail.h").read_text().splitlines()
 
 
+def test_arguments_that_c_would_call_alike_have_names_of_their_own(tmp_path: Path) -> None:
+    names = ("count", "a.b", "a_b", "count_0")
+    a, b, c, d = (placeholder((3,), name=name) for name in names)
+    f = compile(compute((3,), lambda i: a[i] + b[i] + c[i] + d[i], name="out"), name="sums")
+    f.export(tmp_path, library=False)
+    enum = (tmp_path / "sums.h").read_text().split("enum {")[1].split("}")[0]
+    assert enum.split() == [
+        *("sums_arg_count_0", "=", "0,", "sums_arg_a_b", "=", "1,"),
+        *("sums_arg_a_b_2", "=", "2,", "sums_arg_count_0_3", "=", "3,"),
+        *("sums_arg_out", "=", "4,", "sums_arg_count", "=", "5"),
+    ]
+
+
+def test_a_name_of_the_c_library_is_not_exported(tmp_path: Path) -> None:
+    f = compile(scale())
+    for folder in ("exp", "sqrtf"):
+        with pytest.raises(CompileError) as caught:
+            f.export(tmp_path / folder)
+        assert str(caught.value) == (
+            f"export: the C library has a function {folder!r}, which the exported one would "
+            "replace in a program; give name="
+        )
+    assert (tmp_path / "exp" / "grow.h") in f.export(tmp_path / "exp", "grow", library=False)
+
+
 def test_without_a_linker_the_object_is_there_and_the_error_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,9 @@ def test_what_cannot_be_saved_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(e.value) == (
         "save_checkpoint: metadata must be texts, and epoch is 3; use str() or json.dumps"
     )
+    with pytest.raises(DataError) as d:
+        nn.save_checkpoint(tmp_path / "none" / "a", {})
+    assert str(d.value) == f"{tmp_path}/none/a: cannot be written: No such file or directory"
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ArgumentError) as e:
         nn.save_checkpoint(tmp_path / "a", {})

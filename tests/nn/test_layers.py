@@ -11,7 +11,7 @@ import pytest
 from nn.run import Array, apply
 from ops.test_conv import convolved
 from tensorc import nn
-from tensorc.errors import ArgumentError, ShapeError
+from tensorc.errors import ArgumentError, DTypeError, ShapeError
 from tensorc.te.tensor import placeholder
 
 if TYPE_CHECKING:
@@ -161,6 +161,12 @@ def test_an_embedding_looks_rows_up() -> None:
     at = np.array([[4, 0], [2, 2]], np.int32)
     np.testing.assert_array_equal(apply(layer, at), layer.weight.value[at])
     assert abs(nn.Embedding(100, 100).weight.value.std() - 1) < 0.04
+    with pytest.raises(DTypeError) as caught:
+        layer(placeholder((2, 3), name="x"))
+    assert str(caught.value) == (
+        "Embedding: looks up integers, got x: float32[2, 3]; a model of yours that reads them says "
+        "so with an attribute input_dtype = tc.int32"
+    )
 
 
 def test_dropout_counts_its_calls_and_falls_silent_in_inference() -> None:
