@@ -129,6 +129,18 @@ program pick(A: in {dtype}[2, 16], G: in int64[8], B: out {dtype}[2, 8]):
     assert "shufflevector" in kernel.text
 
 
+def test_lanes_that_run_on_from_row_to_row_are_neighbours() -> None:
+    text = """
+program rows(A: in float32[2, 5, 7], B: out float32[2, 35]):
+  for i in range(2):
+    for o in range(5):
+      for j in vectorized(8):
+        if o * 8 + j < 35:
+          B[i, o * 8 + j] = A[i, (o * 8 + j) // 7, (o * 8 + j) % 7]
+"""
+    assert "gather" not in check(text).text
+
+
 def test_a_pattern_of_lanes_stays_between_its_first_and_its_last_element() -> None:
     # The 15 elements that are read fill whole registers only where these overlap.
     text = """

@@ -228,6 +228,23 @@ def test_a_row_is_folded_in_lanes_that_have_partial_results() -> None:
     assert const_int(update.loops[-1].extent) == 8
 
 
+@pytest.mark.parametrize(("columns", "one"), [(28, True), (7, True), (8, True), (64, False)])
+def test_short_rows_that_lie_one_after_the_other_are_folded_as_one(columns: int, one: bool) -> None:
+    x = tc.placeholder((2, 3, 6, columns), name="x")
+    y = tc.placeholder((3, 1, 1), name="y")
+    s = auto_schedule(build([tc.ops.sum(tc.ops.square(x - y), axis=(0, 2, 3))]), AVX2)
+    assert_same_results(s.plain, s.program)
+    loops = {loop.var.name for site in stage_sites(s.program, "sum.rf") for loop in site.loops}
+    assert any(name.startswith("r2.r3") for name in loops) is one
+
+
+def test_rows_of_which_a_part_is_folded_stay_apart() -> None:
+    x = tc.placeholder((3, 6, 28), name="x")
+    s = auto_schedule(build([tc.ops.sum(tc.ops.slice(x, np.s_[:, :, 1:]), axis=(1, 2))]), AVX2)
+    assert_same_results(s.plain, s.program)
+    assert "r1.r2" not in show(s.program)
+
+
 @pytest.mark.parametrize("batch", [3, 4, 8, 32])
 def test_a_batch_of_any_size_stays_a_loop_around_rows(batch: int) -> None:
     x = tc.placeholder((2, batch, 16, 64), name="x")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tensorc.codegen.llvm import arith
 from tensorc.codegen.llvm.access import Mask, Place, load
 from tensorc.codegen.llvm.intrinsics import intrinsic
-from tensorc.codegen.llvm.pattern import known_mask, quotient
+from tensorc.codegen.llvm.pattern import flattened, known_mask, quotient
 from tensorc.codegen.llvm.types import Poly, Val, Value, number
 from tensorc.dtypes import bool_, int64
 from tensorc.ir.expr import (
@@ -111,7 +111,8 @@ class ExprEmitter:
 
     def offset(self, place: Place, indices: tuple[Expr, ...]) -> Poly:
         """The element offset of an access to `place`."""
-        return place.offset(tuple(self.poly(i) for i in indices), self.b.lanes)
+        flat = flattened(place.buffer.shape, indices)
+        return place.offset(tuple(self.poly(i) for i in flat), self.b.lanes)
 
     def narrowed(self, cond: Val, *, some: bool) -> Mask:
         """The mask that is on where this one is and `cond` holds."""

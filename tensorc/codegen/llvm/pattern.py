@@ -12,12 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.types import LANE, Poly, Val, number, symbol
-from tensorc.dtypes import bool_
+from tensorc.dtypes import bool_, int64
+from tensorc.ir.expr import Binary, BinaryOp, Const
+from tensorc.ir.walk import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tensorc.codegen.llvm.builder import Builder
+    from tensorc.ir.expr import Expr
 
 
 def quotient(b: Builder, value: Poly, divisor: Poly, *, rest: bool) -> Poly | None:
@@ -111,3 +114,23 @@ def lanes_on(mask: str) -> tuple[bool, ...] | None:
     if not mask.startswith("<i1 "):
         return None
     return tuple(bit == "i1 true" for bit in mask[1:-1].split(", "))
+
+
+def flattened(shape: tuple[Expr, ...], indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """Indices `q // n, q % n` into rows of n elements as `0, q`, which is the same place.
+
+    Loops that were fused over a dense array read such indices: their lanes are neighbours, also
+    from the end of a row to the next.
+    """
+    found = list(indices)
+    for i in range(len(found) - 1):
+        match found[i], found[i + 1], shape[i + 1]:
+            case (
+                Binary(BinaryOp.FLOORDIV, q, Const(n)),
+                Binary(BinaryOp.MOD, again, Const(m)),
+                Const(length),
+            ) if n == m == length and same(q, again):
+                found[i], found[i + 1] = Const(0, int64), q
+            case _:
+                pass
+    return tuple(found)

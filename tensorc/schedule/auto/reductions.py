@@ -22,6 +22,7 @@ from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
+    from tensorc.ir.expr import Load
     from tensorc.ir.stmt import For
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
@@ -53,9 +54,14 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
         return
     loop = _contiguous(site)
     lanes = lanes_of(site, target)
-    if loop is None or lanes < 2 or extent_of(loop) < 2 * lanes:
+    if loop is None or lanes < 2 or site.loops[-1] is not loop:
         return
-    if site.loops[-1] is not loop:
+    if (extent_of(loop) % lanes or extent_of(loop) < 2 * lanes) and _is_dense(site):
+        s.fuse(*(Loop(s, stage, x.var) for x in site.loops[-2:]))
+        site = _accumulation(s, stage)
+        assert site is not None, "the same statement, in one loop less"
+        loop = site.loops[-1]
+    if extent_of(loop) < 2 * lanes:
         return
     row = _rows_beside(s, stage, site, loop, lanes)
     wide = lanes * (ROW_VECTORS if row is not None else _registers(site, loop, lanes))
@@ -77,6 +83,35 @@ def along_rows(s: Schedule, stage: str, target: Target) -> None:
         for part in _loops_of(s, last, wide // lanes, folds=True):
             s.unroll(part)
     s.unroll(fold)
+
+
+def _is_dense(site: Site) -> bool:
+    """Whether the two innermost loops fold whole rows, which lie one after the other.
+
+    Lanes may then run on from the end of a row to the next: 28 x 28 numbers fill 98 registers, and
+    28 rows of 28 three and a half each.
+    """
+    if len(site.loops) < 2 or site.conds:
+        return False
+    assert isinstance(site.leaf, Accumulate)
+    row, column = site.loops[-2:]
+    if depends(site.leaf.indices, row.var) or not (_from_zero(row) and _from_zero(column)):
+        return False
+    return all(_in_order(use, row, column) for use in leaf_loads(site.leaf))
+
+
+def _in_order(use: Load, row: For, column: For) -> bool:
+    """Whether `use[..., row, column]` is of whole rows; or depends on neither."""
+    *outer, last = use.indices or (None,)
+    if not outer or last is not column.var:
+        return not (depends(use.indices, row.var) or depends(use.indices, column.var))
+    alone = not (depends(outer, column.var) or depends(outer[:-1], row.var))
+    whole = const_int(use.buffer.shape[-1]) == const_int(column.extent)
+    return outer[-1] is row.var and alone and whole
+
+
+def _from_zero(loop: For) -> bool:
+    return const_int(loop.start) == 0 and const_int(loop.extent) is not None
 
 
 def _rows_beside(s: Schedule, stage: str, site: Site, loop: For, lanes: int) -> Loop | None:
