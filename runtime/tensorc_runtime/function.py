@@ -12,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -189,6 +189,12 @@ class Function:
         )
         outs = ", ".join(f"{p.name}: {describe(p)}" for p in params if p.role == "out")
         return f"<{type(self).__name__} {self.name}({ins}) -> {outs or None}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentError(
+            f"{self.name}: a compiled function is native code of this process and cannot be copied "
+            "or pickled; compile it in each process, or export it and load that"
+        )
 
     def attach(self, state: Mapping[str, object]) -> Function:
         """The same function on other state, whose arrays every call updates in place.

@@ -193,6 +193,10 @@ class EagerTensor(Operators):
         self._value = value
         value.handle = weakref.ref(self)
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """A copy or a pickle holds the data, and nothing of how they were computed."""
+        return tensor, (self.numpy(), None, self.is_leaf and self.requires_grad)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self._array()
         if dtype is not None and np.dtype(dtype) != array.dtype:

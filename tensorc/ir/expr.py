@@ -9,6 +9,7 @@ definition; at the loop level it is plain storage. `Reduce` stands at the tensor
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from tensorc.dtypes import (
     as_dtype,
     bool_,
     float32,
+    float64,
     int64,
     promote,
 )
@@ -145,7 +147,12 @@ class ExprBase:
     def __pow__(self, other: ExprLike) -> Expr:
         a, b = match_dtypes(self, other)
         if a.dtype.is_int:
-            raise DTypeError(f"{self} ** {other}: an integer power is not defined; cast to a float")
+            if not isinstance(b, Const) or not 0 <= b.value <= 64:
+                raise DTypeError(
+                    f"{self} ** {other}: integers have the powers 0 to 64, written as numbers; "
+                    "cast to a float for others"
+                )
+            return math.prod([a] * (int(b.value) - 1), start=a) if b.value else Const(1, a.dtype)
         return call("pow", a, b)
 
     def __rpow__(self, other: ExprLike) -> Expr:
@@ -638,6 +645,15 @@ def shorten(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:40]}...{text[-17:]}"
 
 
+def _floored(op: BinaryOp, lhs: Expr, rhs: Expr) -> Expr:
+    """`//` and `%` of floats: in float64, where a quotient of lesser floats is as good as exact."""
+    dtype = lhs.dtype
+    if not (isinstance(rhs, Const) and abs(math.frexp(rhs.value)[0]) == 0.5):  # No power of 2.
+        lhs, rhs = cast(lhs, float64), cast(rhs, float64)
+    quotient = call("floor", Binary(BinaryOp.DIV, lhs, rhs, loc=caller_loc()))
+    return cast(quotient if op is BinaryOp.FLOORDIV else lhs - quotient * rhs, dtype)
+
+
 def _expr(value: ExprBase) -> Expr:
     return value  # type: ignore[return-value]
 
@@ -691,8 +707,7 @@ def binary(op: BinaryOp, a: ExprLike, b: ExprLike) -> Expr:
     if op is BinaryOp.DIV and not lhs.dtype.is_float:
         lhs, rhs = cast(lhs, float32), cast(rhs, float32)
     if lhs.dtype.is_float and op in (BinaryOp.FLOORDIV, BinaryOp.MOD):
-        quotient = call("floor", Binary(BinaryOp.DIV, lhs, rhs, loc=caller_loc()))
-        return quotient if op is BinaryOp.FLOORDIV else lhs - quotient * rhs
+        return _floored(op, lhs, rhs)
     if lhs.dtype.is_bool and op in (BinaryOp.ADD, BinaryOp.SUB, BinaryOp.MUL):
         raise DTypeError(f"{op.value} of bools: cast them, or use & | ^")
     return Binary(op, lhs, rhs, loc=caller_loc())

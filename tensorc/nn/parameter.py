@@ -55,6 +55,10 @@ class Stored:
         self.leaf: Any = None  # The tensor that shares the array in imperative use.
         self.initialize(rng)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: the values as they are now, in an array of its own."""
+        return {**vars(self), "_value": self.value.copy(), "leaf": None}
+
     def initialize(self, rng: Seed) -> None:
         """Draw the values anew, in place."""
         self.value = self.initializer(self._value.shape, rng, self.dtype)

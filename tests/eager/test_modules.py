@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from typing import Any
 
@@ -117,3 +119,30 @@ def test_a_module_that_is_gone_leaves_nothing_behind() -> None:
         assert [ref() for ref in refs] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_a_copy_and_a_pickle_of_a_model_are_models_of_their_own() -> None:
+    ours = model()
+    optimizer = optim.SGD(lr=0.1).bind(ours.parameters())
+    (x, y), loss_of = batches(1)[0], nn.SoftmaxLoss()
+    loss_of(ours(tc.tensor(x)), tc.tensor(y)).backward()
+    optimizer.step()
+    for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
+        same_state(other, ours)
+        before = ours.state_dict()
+        theirs = optim.SGD(lr=0.1).bind(other.parameters())
+        loss_of(other(tc.tensor(x)), tc.tensor(y)).backward()
+        theirs.step()
+        theirs_now, ours_now = (m.state_dict()["layer0.weight"] for m in (other, ours))
+        assert not np.array_equal(theirs_now, ours_now)
+        for name, array in ours.state_dict().items():
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_a_tensor_is_pickled_with_its_data() -> None:
+    x = tc.tensor([1.0, 2.0], requires_grad=True)
+    for made in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        (made * made).sum().backward()
+        assert (made.tolist(), made.grad.tolist(), x.grad) == ([1.0, 2.0], [2.0, 4.0], None)
+    total = pickle.loads(pickle.dumps((x * x).sum()))
+    assert (total.item(), total.requires_grad) == (5.0, False)

@@ -101,8 +101,11 @@ ONE = Const(1.0, float32)
         (1 ^ I, "1 ^ i", int64),
         (I << 2, "i << 2", int64),
         (I >> 2, "i >> 2", int64),
+        (I**3, "i * i * i", int64),
+        (I**0, "1", int64),
         (X // 2.0, "floor(x / 2.0)", float32),
         (X % 2.0, "x - floor(x / 2.0) * 2.0", float32),
+        (X // 3.0, "float32(floor(float64(x) / float64(3.0)))", float32),
         (I == J, "i == j", bool_),
         (I != 1, "i != 1", bool_),
         (I > 2, "i > 2", bool_),
@@ -181,7 +184,12 @@ ARGMAX = builtin("argmax", float32)
         (lambda: -B, DTypeError, "-(b): a bool has no negative; use ~ for not"),
         (lambda: ~X, DTypeError, "~ of a float32: x"),
         (lambda: Unary(UnaryOp.NEG, B), DTypeError, "- of a bool: b"),
-        (lambda: I**2, DTypeError, "i ** 2: an integer power is not defined; cast to a float"),
+        (
+            lambda: I**-1,
+            DTypeError,
+            "i ** -1: integers have the powers 0 to 64, written as numbers; cast to a float for "
+            "others",
+        ),
         (lambda: abs(B), DTypeError, "abs is not defined for bool: b"),
         (lambda: I + A, IRError, "A has 2 dimensions: index it, as in A[i, j], or use tc.ops"),  # type: ignore[operator]
         (lambda: I + "1", DTypeError, "cannot use '1' of type str in an expression"),  # type: ignore[operator]

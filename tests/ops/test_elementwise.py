@@ -96,6 +96,30 @@ def test_a_function_keeps_nan_and_infinities(name: str, backend: str) -> None:
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
 
+@backends
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_quotients_and_remainders_of_floats_are_numpys(dtype: str, backend: str) -> None:
+    x = np.array([0.7, 0.6, 1.0, -0.7, 7.5, -7.5, 0.0, 300.0], dtype)
+    y = np.array([0.1, 0.2, 0.1, 0.1, -2.0, 2.0, 3.0, 0.7], dtype)
+    s, t = placeholder(8, dtype), placeholder(8, dtype)
+    results = [ops.floor_divide(s, t), ops.mod(s, t), ops.mod(s, 0.1), ops.mod(s, 0.25)]
+    found = run(results, {s: x, t: y}, backend)
+    divisors = (y, y, np.array(0.1, dtype), np.array(0.25, dtype))
+    np.testing.assert_array_equal(found[0], x // y)
+    for got, by in zip(found[1:], divisors[1:], strict=True):
+        np.testing.assert_array_equal(got, x % by)
+
+
+@backends
+def test_powers_of_integers_wrap_as_numpys(backend: str) -> None:
+    x = np.array([-3, 0, 1, 7, 2**31 - 1], np.int32)
+    t = placeholder(5, "int32")
+    found = run([ops.power(t, n) for n in (0, 1, 2, 5)], {t: x}, backend)
+    for got, n in zip(found, (0, 1, 2, 5), strict=True):
+        assert got.dtype == np.int32
+        np.testing.assert_array_equal(got, x**n)
+
+
 @st.composite
 def broadcast_pairs(draw: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     full = draw(shapes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
+import pickle
 import re
 import threading
 import tracemalloc
@@ -523,3 +525,11 @@ def test_an_array_at_the_address_of_another_is_read_anew(library: Path) -> None:
         total = np.zeros(1)
         f(np.full(n, n, np.float32), total, np.zeros((), np.int64))
         assert total[0] == n * n
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_native_code_is_not_copied(blend: Function, how: Callable[[object], object]) -> None:
+    assert message(lambda: how(blend)) == (
+        "blend: a compiled function is native code of this process and cannot be copied or "
+        "pickled; compile it in each process, or export it and load that"
+    )
