@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.arith import constant, plain, select
+from tensorc.codegen.llvm.known import Spot
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, widen
 from tensorc.codegen.llvm.pattern import Spread, lanes_on
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
@@ -109,21 +110,30 @@ def _inside(b: Builder, place: Place, offset: Poly) -> bool:
 
 def address(b: Builder, place: Place, offset: Poly) -> str:
     """The pointer at a uniform offset: what varies with loops first, then the constant."""
-    type_ = memory_type(place.buffer.dtype)
+    return _pointer(b, place, _spot(b, place, offset, 1))
+
+
+def _spot(b: Builder, place: Place, offset: Poly, count: int) -> Spot:
+    """Where `count` elements from a uniform offset on lie."""
     const = offset.terms.get((), 0)
     rest = offset - number(const) if const else offset
     pointer = place.pointer
     if rest.terms:
-        index = b.integer(rest).text
-        key = ("gep", pointer, type_, index)
-        found = b.cached(key)
-        if found is None:
-            found = b.op(f"getelementptr {type_}, ptr {pointer}, i64 {index}")
-            b.remember(key, found)
-        pointer = str(found)
-    if const:
-        pointer = b.op(f"getelementptr {type_}, ptr {pointer}, i64 {const}")
-    return pointer
+        type_ = memory_type(place.buffer.dtype)
+        pointer = b.pure(f"getelementptr {type_}, ptr {pointer}, i64 {b.integer(rest).text}")
+    return Spot(place.pointer, place.room is not None, pointer, const, count)
+
+
+def _pointer(b: Builder, place: Place, spot: Spot) -> str:
+    if not spot.at:
+        return spot.pointer
+    type_ = memory_type(place.buffer.dtype)
+    return b.pure(f"getelementptr {type_}, ptr {spot.pointer}, i64 {spot.at}")
+
+
+def _forget(b: Builder, place: Place) -> None:
+    """Some elements of a buffer are written."""
+    b.memory.forget(place.pointer, place.room is not None)
 
 
 STREAM_ALIGN = 16  # Bytes: what a store around the caches needs on x86, and arrays mostly have.
@@ -144,9 +154,27 @@ def _steps_by(offset: Poly, elements: int) -> bool:
 
 
 def _load(b: Builder, place: Place, offset: Poly) -> str:
-    type_ = memory_type(place.buffer.dtype)
-    pointer = address(b, place, offset)
-    return b.op(f"load {type_}, ptr {pointer}, align {_align(place)}")
+    return _read(b, place, _spot(b, place, offset, 1), memory_type(place.buffer.dtype))
+
+
+def hold(b: Builder, place: Place, offset: Poly) -> None:
+    """Read an element now, for as long as the open scope lasts."""
+    if place.private or b.is_varying(offset):
+        return
+    spot, type_ = _spot(b, place, offset, 1), memory_type(place.buffer.dtype)
+    b.remember(("held", spot, type_), _read(b, place, spot, type_))
+
+
+def _read(b: Builder, place: Place, spot: Spot, type_: str) -> str:
+    """What lies at a spot: read there, where it is not known."""
+    known = b.memory.value(spot, type_) or b.held(spot, type_)
+    if known is None:
+        pointer = _pointer(b, place, spot)
+        if type_.startswith("<"):
+            _ask_ahead(b, place, pointer)
+        known = b.op(f"load {type_}, ptr {pointer}, align {_align(place)}")
+        b.memory.read(spot, type_, known)
+    return known
 
 
 def _load_if_some(b: Builder, place: Place, offset: Poly, mask: Mask) -> Val:
@@ -175,10 +203,10 @@ def _load_row(b: Builder, place: Place, at: Poly, count: int, bits: Val | None) 
     """`count` neighbours from `at` on, zero where a mask of as many is off."""
     type_ = memory_type(place.buffer.dtype)
     vec = f"<{count} x {type_}>"
-    pointer = address(b, place, at)
+    spot = _spot(b, place, at, count)
     if bits is None:
-        _ask_ahead(b, place, pointer)
-        return b.op(f"load {vec}, ptr {pointer}, align {_align(place)}")
+        return _read(b, place, spot, vec)
+    pointer = _pointer(b, place, spot)
     name = f"llvm.masked.load.v{count}{b.suffix(type_, False)}.p0"
     ones = f"<{count} x i1>"
     b.module.declare(name, vec, ["ptr", ones, vec])
@@ -246,9 +274,9 @@ def _gather(b: Builder, place: Place, offset: Poly, mask: Mask | None) -> str:
 
 def _store(b: Builder, place: Place, offset: Poly, value: Val) -> None:
     type_ = memory_type(place.buffer.dtype)
-    text = _to_memory(b, value)
-    pointer = address(b, place, offset)
-    b.line(f"store {type_} {text}, ptr {pointer}, align {_align(place)}")
+    text, spot = _to_memory(b, value), _spot(b, place, offset, 1)
+    b.line(f"store {type_} {text}, ptr {_pointer(b, place, spot)}, align {_align(place)}")
+    b.memory.written(spot, type_, text)
 
 
 def _store_vector(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | None) -> None:
@@ -259,14 +287,16 @@ def _store_vector(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask
 def write_vector(b: Builder, place: Place, at: Poly, text: str, mask: Mask | None) -> None:
     """Write as many neighbours as there are lanes, as memory holds them, from `at` on."""
     type_ = memory_type(place.buffer.dtype)
-    vec = b.vector(type_)
-    pointer = address(b, place, at)
+    vec, spot = b.vector(type_), _spot(b, place, at, b.lanes)
+    pointer = _pointer(b, place, spot)
     if mask is None:
         align, hint = _align(place), ""
         if b.nontemporal and can_bypass(place) and _steps_by(at, STREAM_ALIGN // align):
             align, hint = STREAM_ALIGN, f", !nontemporal {b.module.meta_once('!{i32 1}')}"
         b.line(f"store {vec} {text}, ptr {pointer}, align {align}{hint}")
+        b.memory.written(spot, vec, text)
         return
+    _forget(b, place)
     known = lanes_on(mask.value.text)
     if known is not None and known[0] and sorted(known, reverse=True) == list(known):
         _write_first(b, type_, pointer, text, sum(known), _align(place))
@@ -293,6 +323,7 @@ def _scatter(b: Builder, place: Place, offset: Poly, value: Val, mask: Mask | No
     type_ = memory_type(place.buffer.dtype)
     vec, text = b.vector(type_), _to_memory(b, b.splat(value))
     pointers = _pointers(b, place, offset)
+    _forget(b, place)
     bits = b.splat(mask.value) if mask is not None else b.all_true()
     name = f"llvm.masked.scatter.{b.suffix(type_, True)}.v{b.lanes}p0"
     b.module.declare(name, "void", [vec, b.vector("ptr"), b.vector("i1")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.llvm.known import KnownMemory, Spot
 from tensorc.codegen.llvm.pattern import known_mask, lanes_on, linear, pattern_name
 from tensorc.codegen.llvm.types import LANE, Key, Poly, Val, Value, number, scalar_type, symbol
 from tensorc.dtypes import DType, bool_, int64
@@ -73,6 +74,7 @@ class Builder:
         self.varying: set[str] = {LANE}
         self.patterns: dict[str, tuple[int, ...]] = {}  # Values in the lanes, by name.
         self.caches: list[dict[object, object]] = [{}]
+        self.memory = KnownMemory()
 
     # --- text ------------------------------------------------------------------------------
 
@@ -103,6 +105,7 @@ class Builder:
         """Open the block of that label."""
         self.lines.append(f"{name[1:]}:")
         self.current = name[1:]
+        self.memory.clear()
 
     def new_label(self, hint: str) -> str:
         """A label for a block to come."""
@@ -146,6 +149,11 @@ class Builder:
     def remember(self, key: object, value: object) -> None:
         """Cache a value in the innermost scope."""
         self.caches[-1][key] = value
+
+    def held(self, spot: Spot, type_: str) -> str | None:
+        """What a loop around read there, once for all of its iterations."""
+        found = self.cached(("held", spot, type_))
+        return None if found is None else str(found)
 
     # --- types and vectors -----------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from tensorc.ir.walk import walk_stmts
 from tensorc.lower.memory import ALIGNMENT, WorkspaceLayout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 ATTRIBUTES = f"""\
@@ -122,6 +122,7 @@ class BodyEmitter(StmtEmitter):
             sharing: what `SHARING` names, where threads share the outer loop.
         """
         assert not self.b.lanes, "a nest starts outside all vector loops"
+        self.b.memory.clear()  # The nest writes.
         key, used = self._key(stmt, bool(sharing))
         same = self.nests.alike.get(key) if key is not None else None
         if same is not None:
@@ -251,6 +252,10 @@ class _NestEmitter(StmtEmitter):
         self.pointers[name] = buffer
         strides = tuple(map(self.outer, outer.strides))
         return Place(buffer, name, strides, outer.private, room=outer.room)
+
+    def is_apart(self, buffer: Buffer, written: Iterable[Buffer]) -> bool:
+        """Whether the layout puts a buffer apart from others."""
+        return not any(self.body.nests.layout.overlaps(buffer, x) for x in written)
 
     def outer(self, value: Value) -> Poly:
         """An integer of the body: itself where it is constant, else an argument."""

@@ -201,6 +201,7 @@ class RegionEmitter:
         b.branch(b.op("icmp sgt i64 %threads, 1"), wait, after)
         b.label(wait)
         b.line("call void @GOMP_barrier()")
+        b.memory.clear()  # Other threads have written.
         b.jump(after)
         b.label(after)
         self.pending.clear()

@@ -16,6 +16,7 @@ from tensorc.codegen.llvm.access import (
     STREAM_ALIGN,
     Place,
     can_bypass,
+    hold,
     load,
     load_vector,
     store,
@@ -23,18 +24,19 @@ from tensorc.codegen.llvm.access import (
 )
 from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
+from tensorc.codegen.llvm.invariant import WRITTEN_OUT, invariant_loads
 from tensorc.codegen.llvm.pattern import lanes_on
 from tensorc.codegen.llvm.prefetch import ask_for_tile, tile_ahead
 from tensorc.codegen.llvm.transpose import square_of, transposed
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
-from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Reducer, Var, const_int
+from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Load, Reducer, Var, const_int
 from tensorc.ir.interp import is_fused
 from tensorc.ir.stmt import Accumulate, Allocate, Block, Check, For, ForKind, If, Stmt, Store
 from tensorc.ir.walk import leaves, walk_stmts, written_buffers
 from tensorc.lower.ranges import range_of_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tensorc.codegen.llvm.builder import Builder
 
@@ -181,7 +183,8 @@ class StmtEmitter(ExprEmitter):
         An iteration first asks for what the straight code of one `tile` further on touches.
         """
         unroll = not self.scheduled or _is_step(body)
-        with self.counter(start, extent, unroll=unroll) as value:
+        held = self._held(var, body)
+        with self.counter(start, extent, unroll=unroll, held=held) as value:
             if value is not None:
                 self.env[var] = value
                 if tile is not None:
@@ -190,11 +193,26 @@ class StmtEmitter(ExprEmitter):
                     self.env[var] = value
                 self.emit(body)
 
+    def _held(self, var: Var, body: Stmt) -> Sequence[Load]:
+        """What a loop reads from one place each, which is read before it."""
+        if self.b.lanes or self.mask is not None:
+            return ()
+        reads, written = invariant_loads(var, body)
+        return [x for x in reads if self.is_apart(x.buffer, written)]
+
+    def is_apart(self, buffer: Buffer, written: Iterable[Buffer]) -> bool:
+        """Whether a buffer shares no memory with others."""
+        del buffer, written
+        return True
+
     @contextmanager
-    def counter(self, start: Poly, extent: Poly, *, unroll: bool = True) -> Iterator[Poly | None]:
+    def counter(
+        self, start: Poly, extent: Poly, *, unroll: bool = True, held: Sequence[Load] = ()
+    ) -> Iterator[Poly | None]:
         """The blocks of a loop; what is emitted within is its body. None: there is no iteration.
 
-        LLVM may write some iterations out where `unroll` says so.
+        LLVM may write some iterations out where `unroll` says so. What is `held` is read once,
+        where there is an iteration.
         """
         b = self.b
         if extent.const is not None and extent.const <= 1:
@@ -205,24 +223,32 @@ class StmtEmitter(ExprEmitter):
         first = start if fixed else number(0)
         begin, end = b.integer(first).text, b.integer(first + extent).text
         body, after = b.new_label("loop"), b.new_label("done")
-        before = b.current
         if extent.const is None:
-            b.branch(b.op(f"icmp slt i64 {begin}, {end}"), body, after)
-        else:
-            b.jump(body)
-        b.label(body)
-        at, index, following = len(b.lines), b.fresh("i"), b.fresh("next")
-        b.level += 1
+            some = b.new_label("some") if held else body
+            b.branch(b.op(f"icmp slt i64 {begin}, {end}"), some, after)
+            if held:
+                b.label(some)
         with b.scope():
-            count = b.named(index)
-            yield count if fixed else start + count
-        b.level -= 1
+            for read in held:
+                with self.statement():
+                    place = self.places[read.buffer]
+                    hold(b, place, self.offset(place, read.indices))
+            before = b.current
+            if extent.const is not None or held:
+                b.jump(body)
+            b.label(body)
+            at, index, following = len(b.lines), b.fresh("i"), b.fresh("next")
+            b.level += 1
+            with b.scope():
+                count = b.named(index)
+                yield count if fixed else start + count
+            b.level -= 1
         b.lines.insert(
             at, f"  {index} = phi i64 [ {begin}, %{before} ], [ {following}, %{b.current} ]"
         )
         b.line(f"{following} = add nsw i64 {index}, 1")
         hint = "" if unroll else f", !llvm.loop {b.module.meta_once(_AS_IT_STANDS)}"
-        b.branch(b.op(f"icmp slt i64 {following}, {end}"), body, f"{after}{hint}")
+        b.branch(b.op(f"icmp ne i64 {following}, {end}"), body, f"{after}{hint}")
         b.label(after)
 
     def _vector_loop(self, loop: For, start: Poly, extent: Poly) -> None:
@@ -421,7 +447,6 @@ class StmtEmitter(ExprEmitter):
 
 def _is_step(body: Stmt) -> bool:
     """Whether `body` is a step of a sum: an accumulation, and no loop but over registers."""
-    written_out = (ForKind.UNROLLED, ForKind.VECTORIZED)
     inside = list(walk_stmts(body))
-    loops = (s for s in inside if isinstance(s, For) and s.kind not in written_out)
+    loops = (s for s in inside if isinstance(s, For) and s.kind not in WRITTEN_OUT)
     return next(loops, None) is None and any(isinstance(s, Accumulate) for s in inside)
