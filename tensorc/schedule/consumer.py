@@ -324,7 +324,7 @@ def _narrowed(
         need_serial(step, inner)
         var, old = inner.var, ranges[inner.var]
         own = [Compare(CompareOp.LE, ZERO, var), Compare(CompareOp.LT, var, extents[var])]
-        within = [substitute(c, {var: values[var]}) for c in in_range(old)]
+        within = [substitute(c, values) for c in in_range(old)]
         needed = [simplify(c) for c in within if not prove(c, [*given, *own]).holds]
         guard = all_of(needed)
         body = inner.body if guard is None else If(guard, inner.body, loc=inner.loc)

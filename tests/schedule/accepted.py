@@ -461,6 +461,21 @@ for i in range(1, 9):
         "fission B:i B; parallel B:i; parallel C:i.rest",
     ),
     Accepted(
+        "a consumer of a triangle, element by element",
+        program(
+            "A: in float32[4, 4], W: inout float32[4, 4]",
+            """
+alloc B: float32[4, 4]
+  for y in range(4):
+    for i in range(4):
+      B[y, i] = A[y, i] * 2.0
+  for j in range(4):
+    for k in range(j, 4):
+      W[j, k] += B[j, k]""",
+        ),
+        "reverse_compute_at W B:i",
+    ),
+    Accepted(
         "a consumer fused where it reads behind",
         program(
             "A: in float32[n], B: out float32[n], C: out float32[n]",
