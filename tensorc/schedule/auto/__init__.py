@@ -21,6 +21,7 @@ from tensorc.ir.stmt import Accumulate, Check, For, Program, Role, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.ahead import read_ahead
 from tensorc.schedule.auto.apart import Apart, with_readers
+from tensorc.schedule.auto.blocks import tile_by_blocks
 from tensorc.schedule.auto.chains import block_chains
 from tensorc.schedule.auto.cost import (
     FAR_BYTES,
@@ -80,7 +81,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     block_updates(s, target)
     blocks = block_chains(s)
     tiled = [stage for stage in s.stages if product_of(s, stage) is not None]
-    apart.attempt_all(tile_product, tiled, with_readers)
+    apart.attempt_all(_in_tiles, tiled, with_readers)
     join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)
     found = {stage: stage_sites(s.program, stage) for stage in s.stages}
     plain = [stage for stage, inside in found.items() if not is_scheduled(inside)]
@@ -91,6 +92,11 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     computed = [x.written[0].name for x in wide if x.written]  # Others hold checks alone.
     apart.attempt_all(_on_threads, dict.fromkeys(computed))
     return s
+
+
+def _in_tiles(s: Schedule, stage: str, target: Target) -> None:
+    if not tile_by_blocks(s, stage, target):
+        tile_product(s, stage, target)
 
 
 def _is_large(found: Sequence[Site]) -> bool:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.expr import Load
+    from tensorc.schedule.handles import Stage
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
@@ -115,7 +116,7 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     lane, rows = product.lane, product.rows
     lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in product.leaf.buffers))
     m, n = extent_of(rows), extent_of(lane)
-    shared = _shared_operand(product)
+    shared = shared_operand(product)
     pad = n % lanes != 0 and shared is not None and m >= PAD_ROWS
     tile = best_tile(m, n, lanes, target.vector_registers, padded=pad)
     before = [Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)]
@@ -202,7 +203,7 @@ def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple
     return [outer], inner
 
 
-def _shared_operand(product: Product) -> Load | None:
+def shared_operand(product: Product) -> Load | None:
     """The operand along the lanes that row tiles share, where it is the only read of its buffer."""
     uses = leaf_loads(product.leaf)
     for use in uses:
@@ -258,10 +259,10 @@ def _pack(
         return
     order = [*(x for x in range(use.buffer.ndim) if x != d), d]
     given = None if d == use.buffer.ndim - 1 else order
-    attempt(s, partial(_packed, s, use, at, given, 0.0 if padded else None, panel, lanes))
+    attempt(s, partial(packed, s, use, at, given, 0.0 if padded else None, panel, lanes))
 
 
-def _packed(
+def packed(
     s: Schedule,
     use: Load,
     at: Loop,
@@ -269,7 +270,7 @@ def _packed(
     pad: float | None,
     panel: int | None,
     lanes: int,
-) -> None:
+) -> Stage:
     """Copy row by row of the panel, or of several at once, each in whole registers."""
     copied = s.cache_read(use.buffer.name, at, order=order, pad=pad, panel=panel)
     copy = copied.loops[-use.buffer.ndim :]
@@ -279,10 +280,11 @@ def _packed(
     if order is None and panel is not None:  # What neighbours in memory is read together.
         s.reorder(*copy[:-1], copied.loops[-use.buffer.ndim - 1], copy[-1])
     if const_int(s.extent(copy[-1])) is None:
-        return
+        return copied
     across = copy[-1] if order is None else copy[order.index(use.buffer.ndim - 1)]
     if across is copy[-1] or pad is not None or not in_squares(s, across, copy[-1], lanes):
         vectors(s, copy[-1], lanes)
+    return copied
 
 
 def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
