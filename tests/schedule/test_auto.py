@@ -238,6 +238,32 @@ def test_short_rows_that_lie_one_after_the_other_are_folded_as_one(columns: int,
     assert any(name.startswith("r2.r3") for name in loops) is one
 
 
+@pytest.mark.parametrize("columns", [3, 5, 10, 12, 14])
+def test_lanes_run_on_over_the_ends_of_short_rows(columns: int) -> None:
+    x, w = tc.placeholder((45, columns), name="x"), tc.placeholder((columns,), name="w")
+    y = tc.placeholder((45, 1), name="y")
+    s = auto_schedule(build([x * y + w]), AVX2)
+    assert_same_results(s.plain, s.program)
+    (nest,) = nests(s.program.body)
+    assert all(const_int(x.loops[-1].extent) == 8 for x in sites(nest) if is_in_lanes(x))
+    assert len(sites(nest)[0].loops) == 3
+    kernel = tc.compile(s)
+    rng = np.random.default_rng(0)
+    given = [rng.normal(size=n).astype(np.float32) for n in ((45, columns), (45, 1), (columns,))]
+    by_name = dict(zip("xyw", given, strict=True))
+    got = kernel(*(by_name[p.name] for p in (p.buffer for p in s.plain.params[:-1])))
+    a, b, c = given
+    np.testing.assert_allclose(got, a * b + c, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "several"), [(64, 10, True), (64, 40, False), (2**18, 10, False)]
+)
+def test_nests_over_short_rows_stay_apart(rows: int, columns: int, several: bool) -> None:
+    s = auto_schedule(build([tc.ops.softmax(tc.placeholder((rows, columns), name="x"))]), AVX2)
+    assert (len(top_nests(s)) > 1) is several
+
+
 def test_rows_of_which_a_part_is_folded_stay_apart() -> None:
     x = tc.placeholder((3, 6, 28), name="x")
     s = auto_schedule(build([tc.ops.sum(tc.ops.slice(x, np.s_[:, :, 1:]), axis=(1, 2))]), AVX2)

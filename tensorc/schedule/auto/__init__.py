@@ -36,6 +36,7 @@ from tensorc.schedule.auto.cost import (
     stride,
 )
 from tensorc.schedule.auto.cuda import cuda_schedule
+from tensorc.schedule.auto.dense import run_on
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import (
@@ -164,7 +165,9 @@ def _in_lanes(s: Schedule, stage: str, target: Target) -> None:
             return
         if extent_of(inner) > 1:
             long = cost_of(last.leaf.value) >= LONG_WORK  # Two registers fill each other's gaps.
-            vectors(s, Loop(s, stage, inner.var), lanes_of(last, target) * (2 if long else 1))
+            lanes = lanes_of(last, target) * (2 if long else 1)
+            if not attempt(s, partial(run_on, s, stage, last, lanes)):
+                vectors(s, Loop(s, stage, inner.var), lanes)
             _around_caches(s, stage)
         return
     if all(depends(last.leaf.indices, x.var) for x in last.loops):

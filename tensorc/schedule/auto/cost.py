@@ -28,14 +28,14 @@ from tensorc.ir.expr import (
     const_int,
 )
 from tensorc.ir.facts import leaf_loads
-from tensorc.ir.stmt import Store
+from tensorc.ir.stmt import Accumulate, Store
 from tensorc.ir.walk import loads, walk, written_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tensorc.ir.expr import Buffer
-    from tensorc.ir.stmt import For
+    from tensorc.ir.stmt import For, Leaf
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
 
@@ -90,9 +90,18 @@ def work_of(found: Iterable[Site]) -> int:
     """The work of some leaves, in multiply-adds of a contraction, roughly."""
     total = 0
     for site in found:
-        each = MEMORY_WORK + cost_of(site.leaf.value) if isinstance(site.leaf, Store) else 1
-        total += each * iterations(site.loops)
+        total += _each(site.leaf) * iterations(site.loops)
     return total
+
+
+def _each(leaf: Leaf) -> int:
+    """The work of a leaf, once: of a fold one, unless what it folds is transcendental."""
+    if isinstance(leaf, Store):
+        return MEMORY_WORK + cost_of(leaf.value)
+    if isinstance(leaf, Accumulate):
+        folded = sum(map(cost_of, leaf.values))
+        return folded if folded >= LONG_WORK else 1
+    return 1
 
 
 def iterations(loops: Iterable[For]) -> int:

@@ -17,12 +17,12 @@ from tensorc.schedule.auto.cost import (
     lanes_of,
     stride,
 )
+from tensorc.schedule.auto.dense import from_zero, in_order
 from tensorc.schedule.auto.steps import attempt, finish_tile, vectors
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import Site, stage_sites
 
 if TYPE_CHECKING:
-    from tensorc.ir.expr import Load
     from tensorc.ir.stmt import For
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
@@ -95,23 +95,9 @@ def _is_dense(site: Site) -> bool:
         return False
     assert isinstance(site.leaf, Accumulate)
     row, column = site.loops[-2:]
-    if depends(site.leaf.indices, row.var) or not (_from_zero(row) and _from_zero(column)):
+    if depends(site.leaf.indices, row.var) or not (from_zero(row) and from_zero(column)):
         return False
-    return all(_in_order(use, row, column) for use in leaf_loads(site.leaf))
-
-
-def _in_order(use: Load, row: For, column: For) -> bool:
-    """Whether `use[..., row, column]` is of whole rows; or depends on neither."""
-    *outer, last = use.indices or (None,)
-    if not outer or last is not column.var:
-        return not (depends(use.indices, row.var) or depends(use.indices, column.var))
-    alone = not (depends(outer, column.var) or depends(outer[:-1], row.var))
-    whole = const_int(use.buffer.shape[-1]) == const_int(column.extent)
-    return outer[-1] is row.var and alone and whole
-
-
-def _from_zero(loop: For) -> bool:
-    return const_int(loop.start) == 0 and const_int(loop.extent) is not None
+    return all(in_order(use.buffer, use.indices, row, column) for use in leaf_loads(site.leaf))
 
 
 def _rows_beside(s: Schedule, stage: str, site: Site, loop: For, lanes: int) -> Loop | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, leaf_loads, nests
 from tensorc.ir.stmt import Accumulate, Check, For, ForKind
-from tensorc.schedule.auto.cost import SHARED_BYTES, bytes_of, depends, extent_of
+from tensorc.schedule.auto.cost import FAR_BYTES, SHARED_BYTES, bytes_of, depends, extent_of
 from tensorc.schedule.auto.reductions import reads_rows, reads_windows
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
 
+SHORT_ROW = 32  # Elements up to which each nest goes through all rows, its lanes across them.
 ROW_LIMIT = 64 * 1024  # Elements of a row beyond which it leaves the second-level cache.
 
 
@@ -108,7 +109,10 @@ def _row_loop(nest: object) -> For | None:
     for x in last.loops:
         if x not in spatial:
             inner *= extent_of(x)
-    return spatial[-1] if spatial and inner <= ROW_LIMIT else None
+    if not spatial or inner > ROW_LIMIT:
+        return None
+    near = max(map(bytes_of, (*facts(nest).read, *facts(nest).written))) < FAR_BYTES
+    return None if inner <= SHORT_ROW and near else spatial[-1]
 
 
 def _outside_windows(site: Site, spatial: list[For]) -> list[For]:
