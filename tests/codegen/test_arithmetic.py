@@ -135,6 +135,16 @@ def test_conversions_to_every_dtype(source: DType, target: Target | None) -> Non
     check(text, arrays, target=target)
 
 
+def test_a_bfloat16_is_rounded_when_computed_and_not_again_when_stored() -> None:
+    text = """
+program f(A: in bfloat16[8], B: out bfloat16[8], C: out bfloat16[8]):
+  for i in vectorized(8):
+    B[i] = A[i] * A[i]
+    C[i] = A[i]
+"""
+    assert check(text).text.count("fcmp uno") == 1
+
+
 @pytest.mark.parametrize("target", [None, BASELINE], ids=["native", "baseline"])
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_narrow_floats_round_as_numpy_does(name: str, target: Target | None) -> None:

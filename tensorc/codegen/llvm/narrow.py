@@ -78,22 +78,23 @@ def widen(b: Builder, text: str, dtype: DType, varying: bool) -> Val:
 
 
 def narrow_bits(b: Builder, value: Val, dtype: DType) -> str:
-    """A float32 rounded to `dtype`, as 16 bits."""
+    """The 16 bits of a register; a float32 is rounded to float16, a bfloat16 was (`rounded`)."""
     t = _Bits(b, value.varying)
     if dtype.name == "float16" and b.module.features.half:
         half = b.op(f"fptrunc {t.f32} {value.text} to {t.f16}")
         return b.op(f"bitcast {t.f16} {half} to {t.i16}")
     bits = t.to_int(value.text)
-    wide = _round_bfloat16(t, bits) if dtype.name == "bfloat16" else _round_half(t, bits)
+    wide = t.i("lshr", bits, 16) if dtype.name == "bfloat16" else _round_half(t, bits)
     return b.op(f"trunc {t.i32} {wide} to {t.i16}")
 
 
-def _round_bfloat16(t: _Bits, bits: str) -> str:
+def _round_bfloat16(t: _Bits, value: str) -> str:
+    """A float32 rounded, as the bits of a float32."""
+    bits = t.to_int(value)
     last = t.i("and", t.i("lshr", bits, 16), 1)
-    rounded = t.i("lshr", t.i("add", bits, t.i("add", last, 0x7FFF)), 16)
-    quiet = t.i("or", t.i("lshr", bits, 16), 0x40)
-    is_nan = t.i("icmp ugt", t.i("and", bits, 0x7FFF_FFFF), 0x7F80_0000)
-    return t.select(is_nan, quiet, rounded)
+    rounded = t.i("add", t.i("add", bits, 0x7FFF), last)
+    is_nan = t.b.op(f"fcmp uno {t.f32} {value}, {value}")
+    return t.i("and", t.select(is_nan, t.i("or", bits, 0x0040_0000), rounded), 0xFFFF_0000)
 
 
 def _round_half(t: _Bits, bits: str) -> str:
@@ -115,6 +116,9 @@ def rounded(b: Builder, value: Val, dtype: DType) -> Val:
     """A float32 register rounded to what `dtype` can hold; itself for the wider types."""
     if not is_narrow(dtype):
         return value
+    if dtype.name == "bfloat16":
+        t = _Bits(b, value.varying)
+        return Val(t.to_float(_round_bfloat16(t, value.text)), dtype, value.varying)
     return widen(b, narrow_bits(b, value, dtype), dtype, value.varying)
 
 
