@@ -177,7 +177,7 @@ def _compile(source: Source, text: str, target: Target, timing: dict[str, float]
                 "loops": show(program),
                 "lowered": show(lowered),
                 "memory": memory_text(layout),
-                "llvm": llvm.whole(),
+                "llvm": llvm.whole,
             }
             if source.scheduled:
                 del texts["program"]

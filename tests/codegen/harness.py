@@ -58,7 +58,7 @@ class Kernel:
         with Objects(self.target, opt_level) as objects:
             told = objects.add if cut else len
             module = emit_module(program, self.target, plan_memory(program), told)
-            self.text = module.whole()
+            self.text = module.whole
             if not cut:
                 objects.add(self.text)
             self.code = load_objects(objects.result())

@@ -66,4 +66,4 @@ def test_other_processors_need_no_fence() -> None:
 
 def emit(text: str, target: Target) -> str:
     program = parse(text)
-    return emit_module(program, target, plan_memory(program)).whole()
+    return emit_module(program, target, plan_memory(program)).whole

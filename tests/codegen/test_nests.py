@@ -183,6 +183,14 @@ def test_each_part_is_told_before_the_next_is_emitted() -> None:
     assert more[:2] == module.parts[:2]  # The last nest of the shorter program writes an output.
 
 
+def test_one_part_alone_defines_how_threads_share() -> None:
+    *others, last = emit(several(12).replace("unrolled", "parallel")).parts
+    assert others
+    assert all("declare hidden i64 @tensorc.claim(" in p for p in others)
+    assert not any("define hidden i64 @tensorc.claim(" in p for p in others)
+    assert "define hidden i64 @tensorc.claim(" in last
+
+
 def test_parts_compute_what_the_whole_computes() -> None:
     program = parse(several(12))
     a = np.linspace(-1, 1, 64, dtype=np.float32)

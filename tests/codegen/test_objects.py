@@ -45,7 +45,7 @@ int main(void) {
 
 def object_of(target: Target) -> bytes:
     program = lower(parse(TEXT), target)
-    return compile_object(emit_module(program, target, plan_memory(program)).whole(), target)
+    return compile_object(emit_module(program, target, plan_memory(program)).whole, target)
 
 
 def test_an_object_exports_its_three_functions_alone() -> None:
@@ -102,7 +102,7 @@ from tensorc.lower.memory import plan_memory
 from tensorc.lower.pipeline import lower
 from tensorc.target import Target
 program = lower(parse('''{TEXT.replace("* 2.0", "* exp(A[i])")}'''), Target())
-print(emit_module(program, Target(), plan_memory(program)).whole())
+print(emit_module(program, Target(), plan_memory(program)).whole)
 """
     texts = [
         subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tensorc.codegen.llvm.known import KnownMemory, Spot
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
     from tensorc.lower.features import Features
 
 
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A function that nests call: its type and name, those of its arguments, and its body."""
+
+    name: str
+    types: tuple[str, ...]
+    text: str
+
+    def definition(self, linkage: str) -> str:
+        """The function."""
+        return f"define {linkage} {self.name}{self.text}"
+
+    def declaration(self) -> str:
+        """What a module says that calls it, where it is of another."""
+        return f"declare hidden {self.name}({', '.join(self.types)})"
+
+
 class Module:
     """What the functions of one module share: declarations, features, metadata numbers."""
 
@@ -23,7 +41,7 @@ class Module:
         """Start an empty module."""
         self.features = features
         self.declarations: dict[str, str] = {}
-        self.helpers: list[str] = []
+        self.helpers: list[Helper] = []
         self.metadata: list[str] = []
         self._shared: dict[str, str] = {}
 
@@ -33,10 +51,10 @@ class Module:
         self.declarations[name] = f"declare {prefix}{result} @{name}({', '.join(args)})"
         return name
 
-    def define(self, text: str) -> None:
+    def define(self, helper: Helper) -> None:
         """Add a function that nests call, once."""
-        if text not in self.helpers:
-            self.helpers.append(text)
+        if helper not in self.helpers:
+            self.helpers.append(helper)
 
     def meta_once(self, text: str) -> str:
         """The name of a metadata node with this text, which all its users share."""

@@ -13,14 +13,16 @@ counters are never set back, and no thread waits for another.
 
 from __future__ import annotations
 
+from tensorc.codegen.llvm.builder import Helper
+
 # What the function of a nest is given: counters, the number of the execution, and who asks.
 SHARING = ("ptr %claims", "i64 %execution", "i64 %thread", "i64 %threads")
 LINE = 64  # Bytes between two counters.
 _PARTS = 16  # Of a range; a counter's low byte holds how many are taken.
 
-CLAIM = f"""
-define internal i64 @tensorc.claim({", ".join(SHARING)},
-    i64 %count, ptr %first) noinline nounwind {{
+_ARGUMENTS = (*SHARING, "i64 %count", "ptr %first")
+_TEXT = f"""\
+({", ".join(_ARGUMENTS)}) noinline nounwind {{
 entry:
   %each = sdiv i64 %count, %threads
   %rest = srem i64 %count, %threads
@@ -77,3 +79,6 @@ end:
   ret i64 0
 }}
 """
+CLAIM = Helper(
+    "i64 @tensorc.claim", tuple(argument.split(" ")[0] for argument in _ARGUMENTS), _TEXT
+)

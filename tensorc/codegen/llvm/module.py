@@ -34,6 +34,7 @@ from tensorc.lower.features import features
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tensorc.codegen.llvm.parts import Wrap
     from tensorc.ir.expr import Buffer
     from tensorc.lower.memory import WorkspaceLayout
     from tensorc.target import Target
@@ -44,25 +45,14 @@ class ModuleText:
     """The text of a program, as one module and cut into parts that are compiled apart.
 
     Attributes:
-        head: the target.
-        main: the functions that Python calls, and the body.
-        entry: the function that checks its arguments, which C calls, and its helpers.
+        whole: one module, where nests are internal; its last function checks what C passes.
         nests: each function that the body calls for a loop nest.
-        tail: declarations, attributes and metadata.
-        parts: modules whose objects make the whole when linked, but for the entry.
+        parts: modules whose objects make the whole when linked, but for the entry for C.
     """
 
-    head: str
-    main: str
-    entry: str
+    whole: str
     nests: tuple[Nest, ...]
-    tail: str
     parts: tuple[str, ...]
-
-    def whole(self) -> str:
-        """One module, where nests are internal."""
-        nests = (n.definition("internal") for n in self.nests)
-        return "\n".join((self.head, self.main, self.entry, *nests, self.tail))
 
 
 def emit_module(
@@ -82,7 +72,7 @@ def emit_module(
     checks = {
         id(s): i for i, s in enumerate(x for x in walk_stmts(program.body) if isinstance(x, Check))
     }
-    head, wrap = _wrapper(module, program.name, target)
+    wrap = _wrapper(module, program.name, target)
     parts = Parts(wrap, ready)
     emit = _Functions(module, program, Nests(module, program.name, layout, parts.add), checks)
     text = [emit_workspace_size(module, program, layout)]
@@ -99,28 +89,27 @@ def emit_module(
     main, nests = "\n".join(text), emit.nests.found
     cut = parts.finish(main, nests)
     entry = "\n".join((HELPERS, emit_entry(module, program)))
-    return ModuleText(head(), main, entry, tuple(nests), _tail(module), cut)
+    whole = wrap("internal", main, entry, *(n.definition("internal") for n in nests))
+    return ModuleText(whole, tuple(nests), cut)
 
 
-def _wrapper(
-    module: Module, name: str, target: Target
-) -> tuple[Callable[[], str], Callable[..., str]]:
-    """What stands above all functions so far, and what makes a module of some of them."""
+def _wrapper(module: Module, name: str, target: Target) -> Wrap:
+    """What makes a module of functions, with the helpers and all else that nests need so far."""
     machine = target_machine(target)
-    first = (
+    head = (
         f'source_filename = "{name}"',
         f'target datalayout = "{machine.target_data}"',
         f'target triple = "{machine.triple}"',
         "",
     )
 
-    def head() -> str:
-        return "\n".join((*first, *module.helpers))
+    def wrap(linkage: str | None, *functions: str) -> str:
+        helpers = (
+            h.declaration() if linkage is None else h.definition(linkage) for h in module.helpers
+        )
+        return "\n".join((*head, *helpers, *functions, _tail(module)))
 
-    def wrap(*functions: str) -> str:
-        return "\n".join((head(), *functions, _tail(module)))
-
-    return head, wrap
+    return wrap
 
 
 def _tail(module: Module) -> str:
