@@ -214,12 +214,16 @@ def _most_alive(
 
 def _sites(stmt: Stmt, lanes: int, threads: bool) -> list[_Site]:
     match stmt:
-        case Allocate(buffer, body):
-            shared = any(
-                isinstance(s, For) and s.kind is ForKind.PARALLEL for s in walk_stmts(body)
+        case Allocate():
+            buffers: list[Buffer] = []  # What stands around the same statements.
+            while isinstance(stmt, Allocate):
+                buffers.append(stmt.buffer)
+                stmt = stmt.body
+            shared = not threads and any(
+                isinstance(s, For) and s.kind is ForKind.PARALLEL for s in walk_stmts(stmt)
             )
-            shared = shared and not threads
-            return [_Site(buffer, lanes, threads, shared), *_sites(body, lanes, threads)]
+            sites = [_Site(buffer, lanes, threads, shared) for buffer in buffers]
+            return [*sites, *_sites(stmt, lanes, threads)]
         case Block(stmts):
             return [site for s in stmts for site in _sites(s, lanes, threads)]
         case If(_, body, orelse):

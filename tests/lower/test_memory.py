@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
+import pstats
 
 import pytest
 
@@ -13,6 +15,8 @@ from tensorc.ir.parser import parse
 from tensorc.ir.stmt import Allocate
 from tensorc.ir.walk import walk_stmts
 from tensorc.lower.memory import WorkspaceLayout, plan_memory
+from tensorc.te.build import build
+from tensorc.te.tensor import compute, placeholder
 
 
 def layout_of(text: str) -> tuple[WorkspaceLayout, dict[str, Buffer]]:
@@ -187,3 +191,17 @@ program f(A: in float32[n], B: out float32[n]) dims(n >= 1):
     B[0] = T[{zeros}]
 """)
     assert str(caught.value) == message
+
+
+def test_a_plan_takes_work_in_proportion_to_the_buffers() -> None:
+    def calls(count: int) -> int:
+        y = placeholder((8,), name="x")
+        for k in range(count):
+            y = compute((8,), lambda i, y=y: y[i] + y[7 - i], name=f"t{k}")
+        program = build([y])
+        profile = cProfile.Profile()
+        profile.runcall(plan_memory, program)
+        return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+    calls(2)  # What is kept with statements and loaded first.
+    assert calls(80) < 3 * calls(40)
