@@ -159,6 +159,16 @@ def model() -> nn.Module:
         ),
         (lambda: product().loops(A), f"loops: stage must be a name, got {A!r}"),
         (lambda: product()[A], f"there is no stage {A!r}; there are C, D"),
+        (
+            lambda: A.__setitem__((0, 0), 1.0),
+            "A: elements are not assigned, a definition gives all of them, as in "
+            "tc.compute(shape, lambda i: tc.where(i == 0, value, x[i]))",
+        ),
+        (
+            lambda: lib.tensor([1.0]).__setitem__(0, 2.0),
+            "elements of a tensor are not assigned; tc.where makes a new tensor, and "
+            "x.data = array replaces what a given one holds",
+        ),
         (lambda: lib.Schedule(3), "outputs must be tensors, got 3"),
         (
             lambda: lib.grad(lib.ops.sum(A), None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tensorc.eager.gradient import differentiate, join_group, reach
 from tensorc.eager.graph import Call, Value, is_grad_enabled, no_grad
 from tensorc.eager.operators import Operators
 from tensorc.eager.record import as_array, data, record, results
-from tensorc.errors import DTypeError, GradientError, ShapeError
+from tensorc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tensorc.ir.expr import shorten
 from tensorc.nn.parameter import Parameter, Stored
 
@@ -196,6 +196,12 @@ class EagerTensor(Operators):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """A copy or a pickle holds the data, and nothing of how they were computed."""
         return tensor, (self.numpy(), None, self.is_leaf and self.requires_grad)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise ArgumentError(
+            "elements of a tensor are not assigned; tc.where makes a new tensor, and x.data = "
+            "array replaces what a given one holds"
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self._array()

@@ -10,12 +10,12 @@ import keyword
 import re
 from dataclasses import dataclass, field
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from tensorc.dtypes import DType, accumulator, as_dtype, float32, int64, promote
-from tensorc.errors import IRError, ShapeError
+from tensorc.errors import ArgumentError, IRError, ShapeError
 from tensorc.ir.affine import linear
 from tensorc.ir.expr import (
     BinaryOp,
@@ -137,6 +137,12 @@ class Tensor(Buffer):
                 f"{self.ndim} dimensions; use tc.ops.slice for parts"
             )
         return Load(self, tuple(_index(self, d, i) for d, i in enumerate(given)), loc=caller_loc())
+
+    def __setitem__(self, indices: object, value: object) -> NoReturn:
+        raise ArgumentError(
+            f"{self.name}: elements are not assigned, a definition gives all of them, as in "
+            "tc.compute(shape, lambda i: tc.where(i == 0, value, x[i]))"
+        )
 
     def __call__(self, *indices: ExprLike) -> Expr:
         """The element at `indices`, as `tensor[indices]`."""
