@@ -130,13 +130,13 @@ def _in_blocks(s: Schedule, stage: str, product: Product, target: Target, blocks
     right, left = blocks.right, blocks.left
     order = _last(right, product.lane.var)
     copied = packed(s, right, step_block, order, 0.0 if pad else None, width, lanes)
-    rows = s.cache_read(
-        left.buffer.name, row_block, order=_last(left, product.rows.var), panel=tile.rows
-    )
+    ragged = 0.0 if m % tile.rows else None
+    order = _last(left, product.rows.var)
+    rows = s.cache_read(left.buffer.name, row_block, order=order, pad=ragged, panel=tile.rows)
     s.unroll(rows.loops[-1])
     s.cache_write(stage, row_tile, fold=True)
-    if pad:
-        relax(s, row_tile)
+    if pad or ragged is not None:
+        relax(s, row_tile, inside=True)  # Beyond the edges lie zeros.
     finish_tile(s, row_tile.var, lanes)
     s.annotate(row_tile, "prefetch_tile", 0)
     s.parallel(copied.loops[2])

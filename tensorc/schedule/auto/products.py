@@ -316,15 +316,18 @@ def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:
         s.annotate(at, "prefetch_tile", 0)
 
 
-def relax(s: Schedule, around: Loop) -> None:
-    """Compute lanes beyond the edge too, where only the tile's own storage holds them."""
+def relax(s: Schedule, around: Loop, *, inside: bool = False) -> None:
+    """Compute lanes beyond the edge too, where only the tile's own storage holds them.
+
+    With `inside`, guards of whole tiles stay.
+    """
     path = path_to(s.program.body, around.var)
     assert path is not None, "the tile's loop stands in the program"
     for site in sites(path[-1]):
         leaf = site.leaf
         if not site.conds or not (isinstance(leaf, Store | Accumulate)):
             continue
-        for loop in site.loops:
+        for loop in site.loops[inside:]:
             name = written_buffers(leaf)[0].name
             if any(depends([c], loop.var) for c in site.conds):
                 attempt(s, partial(s.relax_guard, name, Loop(s, name, loop.var)))
