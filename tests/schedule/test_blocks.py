@@ -50,7 +50,7 @@ def test_operands_are_packed_for_the_caches_and_tiles_add_at_their_end() -> None
 
 @pytest.mark.parametrize(
     ("m", "k", "n"),
-    [(1024, 1024, 1024), (128, 4096, 4096), (4096, 4096, 300), (2048, 2047, 2048)],
+    [(1536, 1536, 1536), (128, 4096, 4096), (4096, 4096, 300), (2048, 2047, 2048)],
     ids=["small", "few rows", "few columns", "no equal blocks"],
 )
 def test_other_products_sum_at_once(m: int, k: int, n: int) -> None:
@@ -59,7 +59,7 @@ def test_other_products_sum_at_once(m: int, k: int, n: int) -> None:
 
 
 def test_what_uses_a_result_of_few_steps_stays_in_its_tiles() -> None:
-    a, b, result = product("NN", 2048, 1024, 2048)
+    a, b, result = product("NN", 3072, 1024, 3072)
     assert "k.outer" in loops(result, [a, b])
     assert "k.outer" not in loops(tc.ops.maximum(result, 0.0), [a, b])
 
@@ -68,7 +68,7 @@ def test_what_uses_a_result_of_few_steps_stays_in_its_tiles() -> None:
     ("form", "threads"), [("NN", 1), ("NT", 2), ("TN", 2)], ids=["A B", "A B^T", "A^T B"]
 )
 def test_ragged_results_are_right_and_the_same_each_time(form: str, threads: int) -> None:
-    m, k, n = 1259, 1260, 1301
+    m, k, n = 1709, 1708, 1717
     a, b, result = product(form, m, k, n)
     f = tc.compile(result, inputs=[a, b], threads=threads)
     assert "fold=True" in str(f.inspect("trace"))

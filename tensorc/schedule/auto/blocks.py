@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
-LARGE_OPERAND = 6 * 1024 * 1024  # Bytes of each operand from which blocks pay for their passes.
+LARGE_OPERAND = 11 * 1024 * 1024  # Bytes of each operand from which blocks pay for their passes.
 MIN_ROWS = 384  # Rows that must share a packed block of columns for its copy to pay.
 PANEL_BYTES = 32 * 1024  # Of a panel of columns: the nearest cache.
 ROWS_BYTES = 384 * 1024  # Of a block of rows: three quarters of a second-level cache.
