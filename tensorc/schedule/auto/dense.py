@@ -53,7 +53,7 @@ def run_on(s: Schedule, stage: str, site: Site, lanes: int) -> None:
         raise ScheduleError(f"the rows of {stage} do not lie one after the other")
     whole = s.fuse(*(Loop(s, stage, x.var) for x in (row, column)))
     _, part = s.split(whole, group)
-    vectors(s, part, lanes)
+    vectors(s, part, lanes, UNROLL)
 
 
 def in_order(buffer: Buffer, indices: Sequence[Expr], row: For, column: For) -> bool:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Var, const_int
 from tensorc.ir.facts import nests
-from tensorc.ir.stmt import Accumulate, Check, For, ForKind
+from tensorc.ir.stmt import Accumulate, Check, For, ForKind, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import (
+    LONG_WORK,
     PARALLEL_WORK,
+    cost_of,
     depends,
     extent_of,
     is_index,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Schedule
 
 UNROLL = 16  # Iterations of a loop over registers that are written out.
+UNROLL_LONG = 8  # The same where one takes many instructions: twice as many make no faster code.
 
 
 def attempt(s: Schedule, steps: Callable[[], object]) -> bool:
@@ -52,8 +55,11 @@ def extent_in(s: Schedule, loop: Loop) -> int:
     return extent
 
 
-def vectors(s: Schedule, loop: Loop, lanes: int) -> None:
-    """Run a loop as whole registers: lanes, and a loop over registers around them, written out."""
+def vectors(s: Schedule, loop: Loop, lanes: int, most: int | None = None) -> None:
+    """Run a loop as whole registers: lanes, and a loop over registers around them.
+
+    That is written out if it has `most` iterations, which by itself depends on what is done in one.
+    """
     extent = const_int(s.extent(loop))
     if extent is not None and extent <= lanes:
         s.vectorize(loop)
@@ -61,8 +67,17 @@ def vectors(s: Schedule, loop: Loop, lanes: int) -> None:
     outer, inner = s.split(loop, lanes)
     s.vectorize(inner)
     count = const_int(s.extent(outer))
-    if count is not None and count <= UNROLL:
+    if most is None:
+        most = UNROLL_LONG if _takes_long(s, inner) else UNROLL
+    if count is not None and count <= most:
         s.unroll(outer)
+
+
+def _takes_long(s: Schedule, loop: Loop) -> bool:
+    path = path_to(s.program.body, loop.var)
+    assert path is not None, "the loop was just made"
+    stored = (x.leaf.value for x in sites(path[-1]) if isinstance(x.leaf, Store))
+    return sum(map(cost_of, stored)) >= LONG_WORK
 
 
 def in_squares(s: Schedule, across: Loop, along: Loop, lanes: int) -> bool:
