@@ -98,7 +98,7 @@ def one_hot(labels: Tensor, classes: int | Expr, dtype: DType | str = float32) -
 # --- tensors without inputs -----------------------------------------------------------------
 
 
-def full(shape: Shape, value: float, dtype: DType | str | None = None) -> Tensor:
+def full(shape: Shape, value: bool | float, dtype: DType | str | None = None) -> Tensor:
     """`value` everywhere; by default bool, int64 or float32 as the value is."""
     body = as_expr(value, None if dtype is None else as_dtype(dtype))
     body = body if dtype is None else cast(body, dtype)

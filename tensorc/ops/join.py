@@ -99,7 +99,7 @@ def pad(
     x: Tensor,
     pad_width: int | tuple[int, int] | Sequence[tuple[int, int]],
     mode: Mode = "constant",
-    constant_values: float = 0,
+    constant_values: bool | float = 0,
 ) -> Tensor:
     """`x` with elements before and after it in each dimension, as `numpy.pad`.
 

@@ -186,6 +186,14 @@ def test_padding_is_numpys(
 
 
 @backends
+def test_bools_are_padded_with_bools(backend: str) -> None:
+    x = np.array([True, False])
+    t = placeholder(x.shape, dtype="bool")
+    (found,) = run([ops.pad(t, 1, constant_values=True)], {t: x}, backend)
+    np.testing.assert_array_equal(found, np.pad(x, 1, constant_values=True))
+
+
+@backends
 @settings(max_examples=15)
 @given(data=st.data(), shape=shapes, symbolic=st.booleans())
 def test_repeated_tensors_are_numpys(
