@@ -26,6 +26,7 @@ class Product:
 
 SIZES = [
     *(Product(n, n, n) for n in (128, 256, 512, 1024, 2048)),
+    Product(3000, 2000, 1500),
     Product(128, 784, 512),
     Product(512, 512, 10),
     Product(784, 128, 512, "A^T B"),

@@ -115,10 +115,12 @@ def test_a_step_takes_junk_or_refuses_it(name: str) -> None:
         **{"width": 4, "group": 2, "threads": 4, "intrinsic": "mma", "trace": s.trace},
         **{"key": "nontemporal", "value": 1, "name": "i"},
     }
-    start = s.save()
+    start, before = s.save(), str(s)
     for arguments in spoilt(getattr(s, name), fitting):
-        with suppress(tc.TensorcError):
+        try:
             getattr(s, name)(**arguments)
+        except tc.TensorcError:
+            assert str(s) == before, arguments
         s.restore(start)
 
 
@@ -129,6 +131,22 @@ def model() -> nn.Module:
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
+        (
+            lambda: lib.reduce_axis(4, where=3, name="k"),
+            "reduce_axis k: where must be a function of the axis, got 3",
+        ),
+        (
+            lambda: lib.reducer(3, 0.0, name="r"),
+            "reducer r: combine must be a function of two values, got 3",
+        ),
+        (
+            lambda: nn.Parameter((2,), 3, 0, "float32"),  # type: ignore[arg-type]
+            "a parameter's initializer must be a function of (shape, rng, dtype), got 3",
+        ),
+        (
+            lambda: optim.Groups([0.1]),  # type: ignore[arg-type]
+            "Groups: rules must be a dict of patterns and their rules, got [0.1]",
+        ),
         (lambda: lib.ops.sum(A, keepdims="yes"), "sum: keepdims must be True or False, got 'yes'"),
         (lambda: lib.ops.huber(A, A, "1"), "huber: delta must be a number, got '1'"),
         (lambda: lib.ops.layer_norm(A, 3), "layer_norm: weight must be a tensor, got 3"),

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Schedule
 
 
+def tile(
+    s: Schedule, i: Loop, j: Loop, i_factor: int, j_factor: int
+) -> tuple[Loop, Loop, Loop, Loop]:
+    """Split two loops and order the four, or do nothing where a step is refused."""
+    saved = s.save()
+    try:
+        io, ii = s.split(i, i_factor)
+        jo, ji = s.split(j, j_factor)
+        s.reorder(io, jo, ii, ji)
+    except BaseException:
+        s.restore(saved)
+        raise
+    return io, jo, ii, ji
+
+
 def cooperative_fetch(s: Schedule, stage: str, threads: int, lanes: int) -> None:
     """The steps of `Schedule.cooperative_fetch`."""
     (*_, site) = stage_sites(s.program, stage)

@@ -196,10 +196,7 @@ class Schedule:
 
     def tile(self, i: Loop, j: Loop, i_factor: int, j_factor: int) -> tuple[Loop, Loop, Loop, Loop]:
         """Split two loops and order the four: outer i, outer j, inner i, inner j."""
-        io, ii = self.split(i, i_factor)
-        jo, ji = self.split(j, j_factor)
-        self.reorder(io, jo, ii, ji)
-        return io, jo, ii, ji
+        return composed.tile(self, i, j, i_factor, j_factor)
 
     def reorder(self, *order: Loop) -> None:
         """Put loops in the given order, outermost first: see `loops.reorder`."""
