@@ -24,6 +24,7 @@ from tensorc.ir.swizzle import SHIFT, Swizzle
 from tensorc.ir.verify import SCOPES
 from tensorc.ir.walk import replace_buffers, written_buffers
 from tensorc.schedule.legality import carried_pair, refuse, refuse_checks
+from tensorc.schedule.padded_reads import without_conditions
 from tensorc.schedule.region import (
     Box,
     Layout,
@@ -200,7 +201,8 @@ def cache_read(
 
     With `pad` the copy has room for every iteration, those that guards leave out too, and holds
     that number where the box reaches over the end of `name`: a ragged tile then reads a full one.
-    `relax_guard` makes it compute a full one.
+    `relax_guard` makes it compute a full one. A read `where(inside, B[k, j], pad)` needs no
+    condition any more, if that only keeps it inside of `name`.
 
     With `panel` the last dimension of the copy is cut in panels of so many elements, one whole
     panel after the other: `[k, j]` is stored at `[j // panel, k, j % panel]`. Its loops are
@@ -239,7 +241,10 @@ def cache_read(
     given = [*around(program, loop), *in_range(loop)]
     layout = Layout(box.lows, order, panel)
     copy = copy_nest(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
-    uses = rebase(loop.body, buffer, local, layout)
+    body = loop.body
+    if padding is not None:
+        body = without_conditions(body, buffer, padding, given)
+    uses = rebase(body, buffer, local, layout)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))
 

@@ -38,6 +38,7 @@ from tensorc.schedule.auto.cost import (
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.dense import run_on
 from tensorc.schedule.auto.inlining import inline_all
+from tensorc.schedule.auto.padding import store_padded
 from tensorc.schedule.auto.products import product_of, tile_product
 from tensorc.schedule.auto.reductions import (
     along_rows,
@@ -96,6 +97,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
 
 
 def _in_tiles(s: Schedule, stage: str, target: Target) -> None:
+    attempt(s, partial(store_padded, s, stage, target))
     if not tile_by_blocks(s, stage, target):
         tile_product(s, stage, target)
 

@@ -7,6 +7,7 @@ whether a step is legal.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -149,10 +150,14 @@ def depends(indices: Sequence[Expr], var: Var) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile of accumulators: rows, and vector registers in a row."""
+    """A tile of accumulators: rows, vector registers in a row, and such rows side by side.
+
+    Those `beside` each other lie along another axis, as the next row of an image.
+    """
 
     rows: int
     vectors: int
+    beside: int = 1
 
 
 # Tiles that leave registers for their operands: of 32 registers, of 16.
@@ -163,31 +168,45 @@ BROADCAST = 1.7  # What a broadcast of a row's element costs, in loads; two load
 MASKED = 0.8  # The speed that is left where blends of masked lanes take registers.
 
 
-def best_tile(m: int, n: int, lanes: int, registers: int, *, padded: bool) -> Tile:
-    """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full."""
-    choices = TILES_32 if registers >= 32 else TILES_16
-    best = min(choices, key=lambda t: time_of(t, m, n, lanes, registers, padded=padded))
-    return Tile(best.rows, max(1, min(best.vectors, -(-n // lanes))))
+def best_tile(m: int, n: int, lanes: int, registers: int, *, padded: bool, beside: int = 1) -> Tile:
+    """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full.
+
+    There are `beside` of them, all products with the same rows, which a tile may lie across.
+    """
+    sizes = TILES_32 if registers >= 32 else TILES_16
+    choices = [*sizes, *(Tile(t.rows, 1, t.vectors) for t in sizes if t.vectors <= beside)]
+    time = partial(time_of, m=m, n=n, lanes=lanes, registers=registers, padded=padded)
+    best = min(choices, key=lambda t: time(t, beside=beside))
+    return Tile(best.rows, max(1, min(best.vectors, -(-n // lanes))), best.beside)
 
 
-def time_of(tile: Tile, m: int, n: int, lanes: int, registers: int, *, padded: bool) -> float:
-    """The time for a result of `m` x `n`, one step of its reduction, by rule; 1 is the peak's.
+def time_of(
+    tile: Tile, m: int, n: int, lanes: int, registers: int, *, padded: bool, beside: int = 1
+) -> float:
+    """The time for `beside` results of `m` x `n`, one step of the sum, by rule; 1 is the peak's.
 
     What is beyond a full tile at an edge is a smaller tile; in columns a full one where `padded`.
     Measured on Zen 3, see benchmarks.
     """
-    rows = [(tile.rows, m // tile.rows), (m % tile.rows, 1)]
     width = tile.vectors * lanes
     rest = tile.vectors if padded else -(-(n % width) // lanes)
+    rows = _parts(m, tile.rows)
     columns = [(tile.vectors, n // width), (rest, 1 if n % width else 0)]
     total = sum(
-        a * b * mr * nv * lanes / _speed(mr, nv)
+        a * b * c * mr * nv * each * lanes / _speed(mr, nv * each)
         for mr, a in rows
         for nv, b in columns
-        if mr * a * b
+        for each, c in _parts(beside, tile.beside)
+        if mr * a * b * each * c
     )
-    spills = n % lanes and not padded and tile.rows * tile.vectors > registers // 2
+    accumulators = tile.rows * tile.vectors * tile.beside
+    spills = n % lanes and not padded and accumulators > registers // 2
     return total / (MASKED if spills else 1.0)
+
+
+def _parts(extent: int, size: int) -> list[tuple[int, int]]:
+    """The sizes of the parts of an extent that is cut, and how many there are of each."""
+    return [(size, extent // size), (extent % size, 1)]
 
 
 def _speed(mr: int, nv: int) -> float:

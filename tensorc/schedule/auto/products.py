@@ -118,8 +118,15 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     m, n = extent_of(rows), extent_of(lane)
     shared = shared_operand(product)
     pad = n % lanes != 0 and shared is not None and m >= PAD_ROWS
-    tile = best_tile(m, n, lanes, target.vector_registers, padded=pad)
-    before = [Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)]
+    beside = beside_of(product)
+    count = 1 if beside is None else extent_of(beside)
+    tile = best_tile(m, n, lanes, target.vector_registers, padded=pad, beside=count)
+    around = {x: Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)}
+    several: list[Loop] = []
+    if beside is not None and tile.beside > 1:
+        around[beside], inner_beside = s.split(around[beside], tile.beside)
+        several.append(inner_beside)
+    before = list(around.values())
     columns = Loop(s, stage, lane.var)
     scattered = _scattered_operand(product, tile, lanes)
     if scattered is not None:
@@ -135,9 +142,9 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         outer = [*before, block, *row_outer, next_tile]
     else:
         outer = [*before, *lane_outer, *row_outer]
-    inner = [row_inner, column]
+    inner = [row_inner, *several, column]
     if extent_in(s, column) > lanes:
-        inner = [row_inner, *s.split(column, lanes)]
+        inner = [row_inner, *several, *s.split(column, lanes)]
     s.reorder(*outer, *inner)  # The initialisation moves along, in the innermost loop.
     s.reorder(*(Loop(s, stage, x.var) for x in product.reduced), *inner)
     if not outer:
@@ -159,6 +166,20 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     last = product.reduced[-1]
     if (const_int(last.extent) or SYMBOLIC) <= SHORT:
         s.unroll(Loop(s, f"{stage}.local", last.var))
+
+
+def beside_of(product: Product) -> For | None:
+    """An axis with more of the lanes' operand, all to be multiplied with the same rows.
+
+    Such are the rows of an image, or images, for the filters of a convolution.
+    """
+    uses = leaf_loads(product.leaf)
+    for loop in reversed(product.spatial):
+        if loop in (product.lane, product.rows) or (const_int(loop.extent) or 1) == 1:
+            continue
+        if all((stride(u, loop.var) == 0) == (stride(u, product.lane.var) == 0) for u in uses):
+            return loop
+    return None
 
 
 def _outside_of_blocks(s: Schedule, stage: str, product: Product, use: Load) -> Loop | None:

@@ -1,0 +1,113 @@
+"""The automatic schedule of convolutions: padding, tiles over rows of an image, and the results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tensorc as tc
+from tensorc.ir.expr import Where
+from tensorc.ir.parser import parse
+from tensorc.ir.walk import walk
+from tensorc.schedule.auto import auto_schedule
+from tensorc.schedule.auto.cost import Tile, best_tile
+from tensorc.schedule.schedule import Schedule
+from tensorc.schedule.tree import stage_sites
+from tensorc.target import Target
+from tensorc.te.build import build
+
+AVX2 = Target(cpu="haswell", features="+avx2,+avx,+fma", triple="x86_64-unknown-linux-gnu")
+GUARDED = """program main(A: in float32[8], C: out float32[8]):
+  for i in range(8):
+    C[i] = 0.0
+    for k in range(3):
+      C[i] += where({cond}, A[i + k - 1], {other})
+"""
+
+
+def guarded(cond: str = "i + k >= 1 and i + k < 9", other: str = "0.0") -> Schedule:
+    return Schedule(parse(GUARDED.format(cond=cond, other=other)))
+
+
+def asks(s: Schedule, stage: str) -> bool:
+    """Whether the sums of a stage choose what they add by a condition."""
+    return any(isinstance(n, Where) for n in walk(stage_sites(s.program, stage)[-1].leaf))
+
+
+def windows(x: tc.Tensor, w: tc.Tensor) -> tc.Tensor:
+    """A convolution with padding 1 that asks at each element whether it is inside."""
+    batch, channels, height, width = (int(str(n)) for n in x.shape)
+    c, u, v = (tc.reduce_axis(n, name=name) for n, name in ((channels, "c"), (3, "u"), (3, "v")))
+
+    def element(b: tc.Expr, o: tc.Expr, i: tc.Expr, j: tc.Expr) -> tc.Expr:
+        y, z = i + u - 1, j + v - 1
+        inside = (y >= 0) & (y < height) & (z >= 0) & (z < width)
+        return tc.sum(tc.where(inside, x[b, c, y, z], 0.0) * w[o, c, u, v], axis=(c, u, v))
+
+    return tc.compute((batch, int(str(w.shape[0])), height, width), element, name="conv")
+
+
+def test_a_padded_copy_answers_the_condition_that_keeps_reads_inside() -> None:
+    s = guarded()
+    whole = s.split(s["C"].loop("i"), 8)[0]
+    s.cache_read("A", whole, pad=0.0)
+    assert not asks(s, "C")
+    a = np.arange(1, 9, dtype=np.float32)
+    expected = tc.compile(s.plain, target="cpu")(a)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(a), expected)
+
+
+@pytest.mark.parametrize(
+    ("cond", "other", "pad"),
+    [
+        ("i + k >= 1 and i + k < 8", "0.0", 0.0),  # The last element is left out.
+        ("i + k >= 1 and i + k < 9 and k != 1", "0.0", 0.0),
+        ("i + k >= 1 and i + k < 9", "0.0", 1.0),
+        ("i + k >= 1 and i + k < 9", "-0.0", 0.0),
+    ],
+)
+def test_a_condition_that_says_more_than_a_padded_copy_stays(
+    cond: str, other: str, pad: float
+) -> None:
+    s = guarded(cond, other)
+    whole = s.split(s["C"].loop("i"), 8)[0]
+    s.cache_read("A", whole, pad=pad)
+    assert asks(s, "C")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_images_are_stored_between_zeros_before_windows_read_them(batch: int) -> None:
+    x, w = tc.placeholder((batch, 5, 9, 12), name="x"), tc.placeholder((13, 5, 3, 3), name="w")
+    s = auto_schedule(build([windows(x, w)]), AVX2)
+    assert not asks(s, "conv.local")
+    rng = np.random.default_rng(0)
+    a = rng.integers(-3, 4, (batch, 5, 9, 12)).astype(np.float32)
+    b = rng.integers(-3, 4, (13, 5, 3, 3)).astype(np.float32)
+    expected = tc.compile([tc.ops.conv2d(x, w, padding=1)], inputs=[x, w])(a, b)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(a, b), expected)
+
+
+def test_a_tile_lies_across_two_rows_of_an_image_where_no_lane_is_idle_then() -> None:
+    registers = {"lanes": 8, "registers": 16, "padded": False}
+    assert best_tile(64, 56, beside=56, **registers) == Tile(6, 1, 2)  # type: ignore[arg-type]
+    assert best_tile(64, 64, beside=64, **registers) == Tile(6, 2)  # type: ignore[arg-type]
+    assert best_tile(64, 8, beside=7, **registers) == Tile(6, 1, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 8, 9), (2, 7, 24), (2, 16, 56)])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_convolutions_of_every_shape_keep_meaning(
+    shape: tuple[int, int, int], stride: int, layout: str
+) -> None:
+    batch, height, width = shape
+    first = layout == "NCHW"
+    sizes = (batch, 6, height, width) if first else (batch, height, width, 6)
+    x = tc.placeholder(sizes, name="x")
+    w = tc.placeholder((34, 6, 3, 3) if first else (3, 3, 6, 34), name="w")
+    y = tc.ops.relu(tc.ops.conv2d(x, w, stride, 1, layout=layout))  # type: ignore[arg-type]
+    s = auto_schedule(build([y]), AVX2)
+    rng = np.random.default_rng(0)
+    given = [rng.integers(-3, 4, [int(str(n)) for n in t.shape]).astype(np.float32) for t in (x, w)]
+    expected = tc.compile(s.plain, target="cpu")(*given)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(*given), expected)
