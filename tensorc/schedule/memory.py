@@ -243,7 +243,7 @@ def cache_read(
     copy = copy_nest(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
     body = loop.body
     if padding is not None:
-        body = without_conditions(body, buffer, padding, given)
+        body = without_conditions(body, buffer, box, padding, given)
     uses = rebase(body, buffer, local, layout)
     new = replace(loop, body=Allocate(local, block([copy, uses]), loc=loop.loc))
     return with_body(program, replace_stmt(program.body, loop, new))

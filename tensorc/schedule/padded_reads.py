@@ -13,6 +13,7 @@ from tensorc.ir.expr import Binary, BinaryOp, Compare, CompareOp, Const, Expr, L
 from tensorc.ir.facts import reads
 from tensorc.ir.sets import prove
 from tensorc.ir.walk import rewrite, walk
+from tensorc.schedule.region import difference
 from tensorc.schedule.tree import sites
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Buffer
     from tensorc.ir.stmt import Node, Stmt
+    from tensorc.schedule.region import Box
 
 
-def without_conditions(body: Stmt, buffer: Buffer, pad: Const, given: Sequence[Expr]) -> Stmt:
+def without_conditions(
+    body: Stmt, buffer: Buffer, box: Box, pad: Const, given: Sequence[Expr]
+) -> Stmt:
     """`body` with `buffer[i]` for each `where(cond, buffer[i], pad)` that fails only outside of it.
 
-    So `buffer[i]` is to be read as `pad` there. `given` is what holds around `body`.
+    So `buffer[i]` is to be read as `pad` there, and is in `box` always. `given` is what holds
+    around `body`.
     """
     answered, kept = set[int](), set[int]()
     for site in sites(body):
@@ -36,7 +41,8 @@ def without_conditions(body: Stmt, buffer: Buffer, pad: Const, given: Sequence[E
                 case Where(cond, Load(b, indices), Const() as other) if b is buffer:
                     known = [*given, *site.domain()]
                     same = _is(other, pad) and _fails_outside(cond, indices, b.shape, known)
-                    (answered if same else kept).add(id(node))
+                    fits = same and _stays_in(box, indices, known)
+                    (answered if fits else kept).add(id(node))
                 case _:
                     pass
 
@@ -62,3 +68,13 @@ def _fails_outside(
         for outside in (Compare(CompareOp.LT, index, Const(0)), Compare(CompareOp.GE, index, size)):
             claim = Binary(BinaryOp.OR, claim, outside)
     return prove(claim, known).holds
+
+
+def _stays_in(box: Box, indices: Sequence[Expr], known: Sequence[Expr]) -> bool:
+    """Whether an access stays in a box in every iteration; one may be cut to its buffer."""
+    for index, low, extent in zip(indices, box.lows, box.extents, strict=True):
+        place = difference(index, low)
+        claims = (Compare(CompareOp.GE, place, Const(0)), Compare(CompareOp.LT, place, extent))
+        if not all(prove(claim, known).holds for claim in claims):
+            return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from tensorc.ir.expr import Where
 from tensorc.ir.parser import parse
 from tensorc.ir.walk import walk
 from tensorc.schedule.auto import auto_schedule
-from tensorc.schedule.auto.cost import Tile, best_tile
+from tensorc.schedule.auto.cost import Tile, best_tile, iterations
 from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.tree import stage_sites
 from tensorc.target import Target
@@ -34,17 +36,26 @@ def asks(s: Schedule, stage: str) -> bool:
     return any(isinstance(n, Where) for n in walk(stage_sites(s.program, stage)[-1].leaf))
 
 
-def windows(x: tc.Tensor, w: tc.Tensor) -> tc.Tensor:
-    """A convolution with padding 1 that asks at each element whether it is inside."""
-    batch, channels, height, width = (int(str(n)) for n in x.shape)
+def windows(x: tc.Tensor, w: tc.Tensor, *, last: bool = False) -> tc.Tensor:
+    """A convolution with padding 1 that asks at each element whether it is inside.
+
+    Channels come last, or before the height.
+    """
+    sizes = [int(str(n)) for n in x.shape]
+    (height, width), channels = (sizes[1:3], sizes[3]) if last else (sizes[2:], sizes[1])
+    filters = int(str(w.shape[3 if last else 0]))
     c, u, v = (tc.reduce_axis(n, name=name) for n, name in ((channels, "c"), (3, "u"), (3, "v")))
 
     def element(b: tc.Expr, o: tc.Expr, i: tc.Expr, j: tc.Expr) -> tc.Expr:
         y, z = i + u - 1, j + v - 1
         inside = (y >= 0) & (y < height) & (z >= 0) & (z < width)
-        return tc.sum(tc.where(inside, x[b, c, y, z], 0.0) * w[o, c, u, v], axis=(c, u, v))
+        read, factor = (x[b, y, z, c], w[u, v, c, o]) if last else (x[b, c, y, z], w[o, c, u, v])
+        return tc.sum(tc.where(inside, read, 0.0) * factor, axis=(c, u, v))
 
-    return tc.compute((batch, int(str(w.shape[0])), height, width), element, name="conv")
+    shape = (sizes[0], height, width, filters) if last else (sizes[0], filters, height, width)
+    if last:
+        return tc.compute(shape, lambda b, i, j, o: element(b, o, i, j), name="conv")
+    return tc.compute(shape, element, name="conv")
 
 
 def test_a_padded_copy_answers_the_condition_that_keeps_reads_inside() -> None:
@@ -75,16 +86,47 @@ def test_a_condition_that_says_more_than_a_padded_copy_stays(
     assert asks(s, "C")
 
 
+def test_a_copy_that_ends_with_its_buffer_leaves_the_condition() -> None:
+    text = """program main(A: in float32[n], C: out float32[n + 1]) dims(n >= 0):
+  for z in range(1):
+    for i in range(n + 1):
+      C[i] = where(i < n, A[i], 0.0)
+"""
+    s = Schedule(parse(text))
+    s.cache_read("A", s["C"].loop("z"), pad=0.0)
+    assert asks(s, "C")
+    a = np.arange(1, 5, dtype=np.float32)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(a), [1, 2, 3, 4, 0])
+
+
 @pytest.mark.parametrize("batch", [1, 3])
-def test_images_are_stored_between_zeros_before_windows_read_them(batch: int) -> None:
-    x, w = tc.placeholder((batch, 5, 9, 12), name="x"), tc.placeholder((13, 5, 3, 3), name="w")
-    s = auto_schedule(build([windows(x, w)]), AVX2)
+@pytest.mark.parametrize("last", [False, True])
+def test_images_are_stored_between_zeros_before_windows_read_them(batch: int, last: bool) -> None:
+    sizes = ((batch, 9, 12, 5), (3, 3, 5, 21)) if last else ((batch, 5, 9, 12), (21, 5, 3, 3))
+    x, w = (tc.placeholder(n, name=name) for n, name in zip(sizes, "xw", strict=True))
+    s = auto_schedule(build([windows(x, w, last=last)]), AVX2)
     assert not asks(s, "conv.local")
     rng = np.random.default_rng(0)
-    a = rng.integers(-3, 4, (batch, 5, 9, 12)).astype(np.float32)
-    b = rng.integers(-3, 4, (13, 5, 3, 3)).astype(np.float32)
-    expected = tc.compile([tc.ops.conv2d(x, w, padding=1)], inputs=[x, w])(a, b)
+    a, b = (rng.integers(-3, 4, n).astype(np.float32) for n in sizes)
+    layout = "NHWC" if last else "NCHW"
+    plain = build([tc.ops.conv2d(x, w, padding=1, layout=layout)])  # type: ignore[arg-type]
+    expected = tc.compile(plain, target="cpu")(a, b)
     np.testing.assert_array_equal(tc.compile(s, target="cpu")(a, b), expected)
+
+
+@pytest.mark.parametrize("filters", [48, 320])
+def test_filters_are_packed_once_for_all_images(filters: int) -> None:
+    x = tc.placeholder((2, 5, 5, 64), name="x")
+    w = tc.placeholder((3, 3, 64, filters), name="w")
+    s = auto_schedule(build([tc.ops.conv2d(x, w, layout="NHWC")]), replace(AVX2, threads=2))
+    (copy,) = stage_sites(s.program, "w.local")
+    assert iterations(copy.loops) == 3 * 3 * 64 * filters
+    update = stage_sites(s.program, "conv2d.local")[-1]
+    rows, panels = (
+        next(d for d, x in enumerate(update.loops) if x.var.name.startswith(name))
+        for name in ("i1", "i3.inner.outer")
+    )
+    assert (panels < rows) is (filters == 320), "a panel of many stays near while rows go by"
 
 
 def test_a_tile_lies_across_two_rows_of_an_image_where_no_lane_is_idle_then() -> None:

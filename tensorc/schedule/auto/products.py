@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, leaf_loads, nests
-from tensorc.ir.stmt import Accumulate, For, Store
+from tensorc.ir.stmt import Accumulate, Allocate, For, Store
 from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import (
     SYMBOLIC,
@@ -58,6 +58,7 @@ FAR_ROWS = 1024  # Bytes between rows above which few of them stay in the neares
 SHORT = 4  # Steps of the innermost sum that are written out: a window's width.
 BLOCK_BYTES = 256 * 1024  # Of panels that are packed together: half of a second-level cache.
 MIN_BLOCKS = 8  # Of panels, for the threads.
+MIN_PANELS = 2  # For each thread, where threads are to share them.
 FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the second-level cache.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
@@ -75,6 +76,11 @@ class Product:
     reduced: tuple[For, ...]
     lane: For
     rows: For
+
+    @property
+    def around(self) -> tuple[For, ...]:
+        """The other loops that choose the element."""
+        return tuple(x for x in self.spatial if x not in (self.lane, self.rows))
 
 
 def product_of(s: Schedule, stage: str) -> Product | None:
@@ -117,17 +123,25 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in product.leaf.buffers))
     m, n = extent_of(rows), extent_of(lane)
     shared = shared_operand(product)
-    pad = n % lanes != 0 and shared is not None and m >= PAD_ROWS
+    common = shared if shared is not None and _is_for_all(product, shared) else None
+    images = 1 if common is None else iterations(product.around)
+    pad = n % lanes != 0 and shared is not None and m * images >= PAD_ROWS
     beside = beside_of(product)
     count = 1 if beside is None else extent_of(beside)
     tile = best_tile(m, n, lanes, target.vector_registers, padded=pad, beside=count)
-    around = {x: Loop(s, stage, x.var) for x in product.spatial if x not in (lane, rows)}
+    around = {x: Loop(s, stage, x.var) for x in product.around}
     several: list[Loop] = []
     if beside is not None and tile.beside > 1:
         around[beside], inner_beside = s.split(around[beside], tile.beside)
         several.append(inner_beside)
     before = list(around.values())
     columns = Loop(s, stage, lane.var)
+    first = []
+    if isinstance(product.spatial[0].body, Allocate):  # It holds images between zeros.
+        first.append(before.pop(0))
+    if common is not None:
+        once, columns = s.split(columns, n)  # What is packed in it serves all images.
+        first.append(once)
     scattered = _scattered_operand(product, tile, lanes)
     if scattered is not None:
         once, columns = s.split(columns, n)  # What is packed in it serves all tiles.
@@ -135,13 +149,16 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     row_outer, row_inner = _cut(s, Loop(s, stage, rows.var), tile.rows)
     lane_outer, column = _cut(s, columns, tile.vectors * lanes, always=pad)
     width = tile.vectors * lanes
+    wide = n >= MIN_PANELS * max(1, target.threads or 1) * width
     count = _panels_at_once(product, shared, width) if row_outer and not pad else 1
     blocked = count > 1
     if blocked:
         block, next_tile = s.split(lane_outer[0], count)
-        outer = [*before, block, *row_outer, next_tile]
+        outer = [*first, *before, block, *row_outer, next_tile]
+    elif common is not None and _is_far(product, common) and wide:
+        outer = [*first, *before[:-1], *lane_outer, *before[-1:], *row_outer]
     else:
-        outer = [*before, *lane_outer, *row_outer]
+        outer = [*first, *before, *lane_outer, *row_outer]
     inner = [row_inner, *several, column]
     if extent_in(s, column) > lanes:
         inner = [row_inner, *several, *s.split(column, lanes)]
@@ -150,12 +167,14 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     if not outer:
         return
     if shared is not None and len(outer) > 1:
-        at = _outside_of_blocks(s, stage, product, shared)
+        at = first[-1] if common is not None else _outside_of_blocks(s, stage, product, shared)
         whole = at is not None
         if at is None:
             at = outer[-3] if blocked else outer[-2]
         panel = width if whole or blocked else None
-        _pack(s, shared, product, at, tile, lanes, padded=pad, panel=panel)
+        tiles = -(-m // tile.rows) * images
+        if tiles >= PACK_REUSE:
+            _pack(s, shared, product, at, lanes, padded=pad, panel=panel)
     if scattered is not None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
     s.cache_write(stage, outer[-1])
@@ -174,22 +193,32 @@ def beside_of(product: Product) -> For | None:
     Such are the rows of an image, or images, for the filters of a convolution.
     """
     uses = leaf_loads(product.leaf)
-    for loop in reversed(product.spatial):
-        if loop in (product.lane, product.rows) or (const_int(loop.extent) or 1) == 1:
-            continue
-        if all((stride(u, loop.var) == 0) == (stride(u, product.lane.var) == 0) for u in uses):
+    for loop in reversed(product.around):
+        if (const_int(loop.extent) or 1) > 1 and all(
+            (stride(u, loop.var) == 0) == (stride(u, product.lane.var) == 0) for u in uses
+        ):
             return loop
     return None
 
 
+def _is_for_all(product: Product, use: Load) -> bool:
+    """Whether `use`, as the filters of a convolution, is what all rows of all images meet."""
+    several = len(product.reduced) > 1 and iterations(product.around) > 1
+    return several and not any(depends(use.indices, x.var) for x in product.around)
+
+
+def _is_far(product: Product, use: Load) -> bool:
+    """Whether the operand of all lanes is too large for a cache that is near."""
+    steps = extent_of(product.lane) * iterations(product.reduced)
+    return steps * use.buffer.dtype.bytes > FAR_OPERAND
+
+
 def _outside_of_blocks(s: Schedule, stage: str, product: Product, use: Load) -> Loop | None:
     """The loop around blocks of rows that share the whole operand `use`, if it fits a cache."""
-    steps = extent_of(product.lane) * iterations(product.reduced)
-    if steps * use.buffer.dtype.bytes > FAR_OPERAND:
+    if _is_far(product, use):
         return None
-    around = [x for x in product.spatial if x not in (product.lane, product.rows)]
     shared = False
-    for loop in reversed(around):
+    for loop in reversed(product.around):
         if depends(use.indices, loop.var) and extent_of(loop) > 1:
             return Loop(s, stage, loop.var) if shared else None
         shared = shared or extent_of(loop) > 1
@@ -264,7 +293,6 @@ def _pack(
     use: Load,
     product: Product,
     at: Loop,
-    tile: Tile,
     lanes: int,
     *,
     padded: bool,
@@ -272,8 +300,6 @@ def _pack(
 ) -> None:
     """Copy the operand that a lane tile shares among its row tiles into one panel, or several."""
     lane = product.lane
-    if -(-extent_of(product.rows) // tile.rows) < PACK_REUSE:
-        return
     d = next(i for i, x in enumerate(use.indices) if depends([x], lane.var))
     far = d + 1 < use.buffer.ndim or extent_of(lane) >= PACK_STRIDE
     if not far and not padded:
