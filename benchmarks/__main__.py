@@ -36,6 +36,7 @@ from benchmarks.peers import MISSING, versions
 
 ALL: tuple[Benchmark, ...] = (
     matmul.matmul,
+    matmul.matmul_bfloat16,
     gemm.tutorial,
     networks.conv2d,
     networks.conv2d_backward,

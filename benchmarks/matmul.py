@@ -66,3 +66,19 @@ def matmul(size: Product) -> Case:
         },
         flop=2.0 * size.m * size.k * size.n,
     )
+
+
+@bench(sizes=[512])
+def matmul_bfloat16(n: int) -> Case:
+    """A product of bfloat16, summed in float32 and rounded; torch has no fast one without AMX."""
+    a, b = (normal(n, n, seed=i).astype(tc.bfloat16.numpy) for i in (0, 1))
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    exact = left @ right
+    return make_case(
+        lambda x, y: tc.ops.matmul(x, y).astype("float32"),
+        [a, b],
+        exact,
+        dot_error_bound(left, right) + 2.0**-8 * np.abs(exact),
+        {"jax_function": lambda jax: lambda x, y: (x @ y).astype(jax.numpy.float32)},
+        flop=2.0 * n**3,
+    )

@@ -21,6 +21,7 @@ START, END = "<!-- results: written by make bench -->", "<!-- end of results -->
 RIVALS = ("numpy", "torch", "torch.compile", "jax", "jax pipelined")
 OPERATIONS = (
     "matmul",
+    "matmul_bfloat16",
     "tutorial",
     "conv2d",
     "conv2d_backward",

@@ -90,6 +90,24 @@ class DType:
             return 1
         return (1 << (self.bits - 1)) - 1 if self.kind == "i" else (1 << self.bits) - 1
 
+    def holds(self, other: DType) -> bool:
+        """Whether this type has every value of `other`, exactly."""
+        if other.is_bool or self == other:
+            return True
+        if self.is_bool or (other.is_float and not self.is_float):
+            return False
+        if other.is_float:
+            return self.bits > other.bits
+        bits = other.bits - (other.kind == "i")
+        if self.is_float:
+            return bits <= _PRECISION[self.name]
+        return bits <= self.bits - (self.kind == "i") and not (
+            other.kind == "i" and self.kind == "u"
+        )
+
+
+_PRECISION = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}  # Bits of a fraction.
+
 
 bool_ = DType("bool", "b", 1)
 int8 = DType("int8", "i", 8)

@@ -519,23 +519,6 @@ def _compare_const(op: CompareOp, a: Expr, b: Const) -> Expr | None:
     return None
 
 
-_MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
-
-
-def _holds(wide: DType, narrow: DType) -> bool:
-    """Whether `wide` has every value of `narrow`, exactly."""
-    if narrow.is_bool or wide == narrow:
-        return True
-    if wide.is_bool or (narrow.is_float and not wide.is_float):
-        return False
-    if narrow.is_float:
-        return wide.bits > narrow.bits
-    bits = narrow.bits - (narrow.kind == "i")
-    if wide.is_float:
-        return bits <= _MANTISSA[wide.name]
-    return bits <= wide.bits - (wide.kind == "i") and not (narrow.kind == "i" and wide.kind == "u")
-
-
 def _cast(_: _Simplifier, e: Cast) -> Expr | None:
     match e.operand:
         case inner if inner.dtype == e.dtype:
@@ -546,11 +529,11 @@ def _cast(_: _Simplifier, e: Cast) -> Expr | None:
                 return None
             converted = scalars.convert(scalars.scalar(value, dtype), e.dtype)
             return scalars.constant(converted, e.dtype)
-        case Cast(inner) as middle if _holds(middle.dtype, inner.dtype):
+        case Cast(inner) as middle if middle.dtype.holds(inner.dtype):
             if inner.dtype == e.dtype:
                 return inner
             # An integer that does not fit converts by way of a float in another manner.
-            direct = middle.dtype.kind == inner.dtype.kind or _holds(e.dtype, inner.dtype)
+            direct = middle.dtype.kind == inner.dtype.kind or e.dtype.holds(inner.dtype)
             return Cast(inner, e.dtype) if direct else None
         case _:
             return None

@@ -10,6 +10,7 @@ from tensorc.ir.expr import (
     Binary,
     BinaryOp,
     Buffer,
+    Cast,
     Compare,
     CompareOp,
     Const,
@@ -398,10 +399,12 @@ def copy_nest(
     layout: Layout | None = None,
     pad: Const | None = None,
 ) -> Stmt:
-    """The nest that copies a box of `buffer` to `local`, in its layout, or back."""
+    """The nest that copies a box of `buffer` to `local`, in its layout and type, or back."""
 
     def copied(outside: Indices, here: Indices, guard: Expr | None) -> Stmt:
         value: Expr = Load(buffer, outside)
+        if to_local and local.dtype != buffer.dtype:
+            value = Cast(value, local.dtype)
         if guard is not None and pad is not None:
             return Store(local, here, Where(guard, value, pad))
         stmt: Stmt = (

@@ -304,19 +304,21 @@ class Schedule:
         buffer: str,
         order: Sequence[int] | None = None,
         precision: str | None = None,
+        dtype: str | None = None,
     ) -> Stage:
         """Store an operand of a stage anew, before its nest: see `packing.pack`.
 
         Returns the stage of the copy.
         """
         self[stage]
-        given = {"order": None if order is None else tuple(order), "precision": precision}
+        order = None if order is None else tuple(order)
+        given = {"order": order, "precision": precision, "dtype": dtype}
         options: dict[str, Value] = {k: v for k, v in given.items() if v is not None}
         before = set(self.stages)
         self._take(
             "pack",
             (stage, buffer),
-            lambda p: packing.pack(p, stage, buffer, order, precision),
+            lambda p: packing.pack(p, stage, buffer, order, precision, dtype),
             options,
         )
         return next(self[name] for name in self.stages if name not in before)

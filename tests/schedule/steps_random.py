@@ -196,8 +196,10 @@ class Chooser:
                 return Step(kind, (loop, self.pick((24, 40, 41)), 232))
             case "pack":
                 copy = self.cache_read(loop, pad=False)
-                order = {k: v for k, v in copy.options.items() if k == "order"}
-                return Step(kind, (stage, copy.args[0]), order)
+                options = {k: v for k, v in copy.options.items() if k == "order"}
+                if self.rng.random() < 0.3:
+                    options["dtype"] = "float64"
+                return Step(kind, (stage, copy.args[0]), options)
             case "tensorize":
                 return Step(kind, (loop, self.pick(("fma.4", "dot4.int8"))))
             case _:

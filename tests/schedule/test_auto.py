@@ -45,6 +45,18 @@ def test_products_of_every_shape_keep_meaning(m: int, k: int, n: int) -> None:
     assert_same_results(plain, auto_schedule(plain, AVX2).program)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8"])
+def test_operands_of_many_uses_are_stored_in_the_type_of_the_sum(dtype: str) -> None:
+    a = tc.placeholder((6, 64), dtype, name="A")
+    b = tc.placeholder((64, 70), dtype, name="B")
+    plain = build([tc.ops.matmul(a, b)])
+    s = auto_schedule(plain, AVX2)
+    wide = "int32" if dtype == "int8" else "float32"
+    packs = [(x.args[1], x.options) for x in s.trace.steps if x.primitive == "pack"]
+    assert packs == [("A", {"dtype": wide})]  # Of B each number has but six uses.
+    assert_same_results(plain, s.program)
+
+
 def test_an_automatic_schedule_is_a_trace_that_replays() -> None:
     plain = matmul(64, 64, 64)
     s = auto_schedule(plain, AVX2)

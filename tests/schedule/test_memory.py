@@ -414,6 +414,48 @@ def test_pack_rounds_where_it_is_told_to() -> None:
     assert_replays(s, show(matmul(4, 3, 5)))
 
 
+def test_pack_stores_an_operand_in_a_wider_type() -> None:
+    plain = """program main(A: in bfloat16[4, 3], B: in bfloat16[3, 5], C: out float32[4, 5]):
+  for i in range(4):
+    for j in range(5):
+      C[i, j] = 0.0
+      for k in range(3):
+        C[i, j] += float32(A[i, k]) * float32(-B[k, j]) * float32(B[k, 0])
+"""
+    s = Schedule(parse(plain))
+    s.pack("C", "A", dtype="float32")
+    s.pack("C", "B", order=(1, 0), dtype="float32")
+    assert_text(
+        s,
+        """
+        alloc A.packed: float32[4, 3]
+          for A.in0 in range(4):
+            for A.in1 in range(3):
+              A.packed[A.in0, A.in1] = float32(A[A.in0, A.in1])
+          alloc B.packed: float32[5, 3]
+            for B.in0 in range(3):
+              for B.in1 in range(5):
+                B.packed[B.in1, B.in0] = float32(B[B.in0, B.in1])
+            for i in range(4):
+              for j in range(5):
+                C[i, j] = 0.0
+                for k in range(3):
+                  C[i, j] += A.packed[i, k] * float32(-bfloat16(B.packed[j, k])) * B.packed[0, k]
+        """,
+    )
+    assert_same_results(parse(plain), s.program)
+    assert_replays(s, plain)
+
+
+def test_pack_refuses_a_type_that_does_not_hold_the_numbers() -> None:
+    s = Schedule(matmul(4, 3, 5))
+    with pytest.raises(ScheduleError) as raised:
+        s.pack("C", "A", dtype="bfloat16")
+    assert str(raised.value) == "pack(A, C): bfloat16 does not hold all numbers of float32"
+    with pytest.raises(ScheduleError, match=r"^pack\(A, C\): dtype complex64 is not supported"):
+        s.pack("C", "A", dtype="complex64")
+
+
 def test_cache_read_packs_a_matrix_in_panels() -> None:
     plain = matmul(4, 3, 10)
     s = Schedule(plain)

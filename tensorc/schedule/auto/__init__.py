@@ -59,6 +59,7 @@ from tensorc.schedule.auto.steps import (
 )
 from tensorc.schedule.auto.sums import join_sums
 from tensorc.schedule.auto.updates import block_updates
+from tensorc.schedule.auto.widened import widen_operands
 from tensorc.schedule.auto.windows import folds_windows, in_windows
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.schedule import Schedule
@@ -98,6 +99,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
 
 def _in_tiles(s: Schedule, stage: str, target: Target) -> None:
     attempt(s, partial(store_padded, s, stage, target))
+    widen_operands(s, stage)
     if not tile_by_blocks(s, stage, target):
         tile_product(s, stage, target)
 
