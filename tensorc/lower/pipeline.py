@@ -9,6 +9,7 @@ from typing import TypeAlias
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Program
 from tensorc.lower.cooperative import split_cooperative
+from tensorc.lower.hoist import hoist_guards
 from tensorc.lower.host import refuse_grids
 from tensorc.lower.math import expand_math
 from tensorc.lower.partition import partition
@@ -28,6 +29,11 @@ def simplify_program(program: Program, _: Target) -> Program:
 def partition_tails(program: Program, _: Target) -> Program:
     """`partition`, the same for every target."""
     return partition(program)
+
+
+def hoist(program: Program, _: Target) -> Program:
+    """`hoist_guards`, the same for every target."""
+    return hoist_guards(program)
 
 
 def tell_digits(program: Program, _: Target) -> Program:
@@ -52,7 +58,15 @@ def cooperate(program: Program, _: Target) -> Program:
 
 # The compiler's table of contents, by the kind of target.
 PASSES: dict[str, tuple[Pass, ...]] = {
-    "cpu": (refuse_grids, simplify_program, tell_digits, partition_tails, promote, expand_math),
+    "cpu": (
+        refuse_grids,
+        simplify_program,
+        tell_digits,
+        partition_tails,
+        hoist,
+        promote,
+        expand_math,
+    ),
     "cuda": (simplify_program, tell_digits, spread, cooperate, promote, expand_math),
 }
 PASSES["cuda-emu"] = PASSES["cuda"]
