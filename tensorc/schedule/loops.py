@@ -68,6 +68,8 @@ def split(
                                            if i.outer * factor + i.inner < n:
                                              body(i.outer * factor + i.inner)
 
+    `i // factor` and `i % factor` in the body become `i.outer` and `i.inner`.
+
     Always legal, since iterations keep their order. A constant n below `factor` makes one outer
     step of n. Where `factor` is not proved to divide n, `tail` says what becomes of the ragged end:
     "guard" is as above; "mask" puts the guard around each statement of the body instead, inside
@@ -113,12 +115,27 @@ def split(
         count = _tiles(loop.extent, factor)
         guard = Compare(CompareOp.LT, index, loop.extent)
         body = guarded(guard, body) if tail == "mask" else If(guard, body, loc=loop.loc)
+    if is_const(loop.start, 0):
+        body = _as_digits(body, loop.var, factor, outer, inner)
     body = substitute(body, {loop.var: _from(loop.start, index)})
     zero = Const(0)
     new: Stmt = For(outer, zero, count, For(inner, zero, size, body, loc=loop.loc), loc=loop.loc)
     if rest is not None:
         new = block([new, rest])
     return Split(with_body(program, replace_stmt(program.body, loop, new)), outer, inner)
+
+
+def _as_digits(body: Stmt, var: Var, factor: int, outer: Var, inner: Var) -> Stmt:
+    """`body` with the new variables for `var // factor` and `var % factor`."""
+
+    def rule(node: Node) -> Node | None:
+        match node:
+            case Binary(BinaryOp.FLOORDIV | BinaryOp.MOD as op, lhs, Const(by)) if lhs is var:
+                return None if by != factor else outer if op is BinaryOp.FLOORDIV else inner
+            case _:
+                return None
+
+    return rewrite(body, rule)
 
 
 def _tiles(extent: Expr, factor: int) -> Expr:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import tensorc as tc
-from tensorc.ir.expr import Where
+from tensorc.ir.expr import Where, const_int
 from tensorc.ir.parser import parse
 from tensorc.ir.walk import walk
 from tensorc.schedule.auto import auto_schedule
@@ -17,6 +18,11 @@ from tensorc.schedule.schedule import Schedule
 from tensorc.schedule.tree import stage_sites
 from tensorc.target import Target
 from tensorc.te.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tensorc.ir.stmt import Program
 
 AVX2 = Target(cpu="haswell", features="+avx2,+avx,+fma", triple="x86_64-unknown-linux-gnu")
 GUARDED = """program main(A: in float32[8], C: out float32[8]):
@@ -153,3 +159,43 @@ def test_convolutions_of_every_shape_keep_meaning(
     given = [rng.integers(-3, 4, [int(str(n)) for n in t.shape]).astype(np.float32) for t in (x, w)]
     expected = tc.compile(s.plain, target="cpu")(*given)
     np.testing.assert_array_equal(tc.compile(s, target="cpu")(*given), expected)
+
+
+def convolution(sizes: Sequence[int], filters: int, groups: int = 1) -> tuple[Schedule, Program]:
+    """The automatic schedule of a convolution by 3 x 3 windows, and the plain program."""
+    x = tc.placeholder(sizes, name="x")
+    w = tc.placeholder((filters, sizes[1] // groups, 3, 3), name="w")
+    plain = build([tc.ops.conv2d(x, w, padding=1, groups=groups)])
+    return auto_schedule(plain, AVX2), plain
+
+
+def assert_same_arrays(s: Schedule, plain: Program) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [[const_int(n) or 0 for n in p.buffer.shape] for p in plain.params[:2]]
+    given = [rng.integers(-3, 4, shape).astype(np.float32) for shape in shapes]
+    expected = tc.compile(plain, target="cpu")(*given)
+    np.testing.assert_array_equal(tc.compile(s, target="cpu")(*given), expected)
+
+
+@pytest.mark.parametrize(("each", "rows"), [(8, 4), (10, 5), (7, 4)])
+def test_the_filters_of_a_group_are_rows_of_a_product(each: int, rows: int) -> None:
+    s, plain = convolution((2, 12, 6, 16), 3 * each, groups=3)
+    update = stage_sites(s.program, "conv2d.local")[-1]
+    tile = [x for x in update.loops if x.var.name == "i1.inner.inner"]
+    assert [const_int(x.extent) for x in tile] == [rows]
+    assert_same_arrays(s, plain)
+
+
+def test_channels_of_which_each_has_its_filter_are_no_product() -> None:
+    s, plain = convolution((1, 6, 6, 16), 6, groups=6)
+    assert "i1.inner" not in str(s)
+    assert_same_arrays(s, plain)
+
+
+@pytest.mark.parametrize("filters", [16, 17])
+def test_few_filters_over_a_ragged_width_have_no_masked_lanes(filters: int) -> None:
+    s, plain = convolution((1, 6, 5, 21), filters)
+    update = stage_sites(s.program, "conv2d.local")[-1]
+    lane = update.loops[-1].var
+    assert not any(n is lane for cond in update.conds for n in walk(cond))
+    assert_same_arrays(s, plain)

@@ -88,6 +88,25 @@ def test_split_keeps_meaning_for_every_symbolic_size(extent: int, factor: int) -
     assert_same_results(plain, s.program, n=extent)
 
 
+def test_split_names_the_quotient_and_the_rest_by_its_factor() -> None:
+    plain = parse("""program main(A: in float32[4, 3], C: out float32[10]):
+  for i in range(10):
+    C[i] = A[i // 3, i % 3] + A[i // 4, 0]
+""")
+    s = Schedule(plain)
+    s.split(s["C"].loop("i"), 3)
+    assert_text(
+        s,
+        """
+        for i.outer in range(4):
+          for i.inner in range(3):
+            if i.outer * 3 + i.inner < 10:
+              C[i.outer * 3 + i.inner] = A[i.outer, i.inner] + A[(i.outer * 3 + i.inner) // 4, 0]
+        """,
+    )
+    assert_same_results(plain, s.program)
+
+
 def test_split_refuses_a_factor_below_one() -> None:
     s = Schedule(scale())
     with pytest.raises(ScheduleError) as error:

@@ -37,6 +37,7 @@ from tensorc.schedule.auto.cost import (
 )
 from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.dense import run_on
+from tensorc.schedule.auto.groups import is_in_groups, split_groups
 from tensorc.schedule.auto.inlining import inline_all
 from tensorc.schedule.auto.padding import store_padded
 from tensorc.schedule.auto.products import product_of, tile_product
@@ -83,6 +84,7 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     inline_all(s, apart)
     block_updates(s, target)
     blocks = block_chains(s)
+    apart.attempt_all(split_groups, [stage for stage in s.stages if is_in_groups(s, stage)])
     tiled = [stage for stage in s.stages if product_of(s, stage) is not None]
     apart.attempt_all(_in_tiles, tiled, with_readers)
     join_rows(s, lambda stage: product_of(s, stage) is not None, blocks)

@@ -168,12 +168,24 @@ BROADCAST = 1.7  # What a broadcast of a row's element costs, in loads; two load
 MASKED = 0.8  # The speed that is left where blends of masked lanes take registers.
 
 
-def best_tile(m: int, n: int, lanes: int, registers: int, *, padded: bool, beside: int = 1) -> Tile:
+def best_tile(
+    m: int,
+    n: int,
+    lanes: int,
+    registers: int,
+    *,
+    padded: bool,
+    beside: int = 1,
+    whole: bool = False,
+) -> Tile:
     """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full.
 
-    There are `beside` of them, all products with the same rows, which a tile may lie across.
+    There are `beside` of them, all products with the same rows, which a tile may lie across. With
+    `whole`, tiles divide the rows where there is a size that does.
     """
     sizes = TILES_32 if registers >= 32 else TILES_16
+    if whole and any(m % t.rows == 0 for t in sizes):
+        sizes = tuple(t for t in sizes if m % t.rows == 0)
     choices = [*sizes, *(Tile(t.rows, 1, t.vectors) for t in sizes if t.vectors <= beside)]
     time = partial(time_of, m=m, n=n, lanes=lanes, registers=registers, padded=padded)
     best = min(choices, key=lambda t: time(t, beside=beside))

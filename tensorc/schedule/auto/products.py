@@ -125,10 +125,10 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     shared = shared_operand(product)
     common = shared if shared is not None and _is_for_all(product, shared) else None
     images = 1 if common is None else iterations(product.around)
-    pad = n % lanes != 0 and shared is not None and m * images >= PAD_ROWS
+    uses = 0.0 if shared is None else m * images * _overlap(product, shared)
+    pad = n % lanes != 0 and uses >= PAD_ROWS
     beside = beside_of(product)
-    count = 1 if beside is None else extent_of(beside)
-    tile = best_tile(m, n, lanes, target.vector_registers, padded=pad, beside=count)
+    tile = _tile_of(product, beside, lanes, target, padded=pad)
     around = {x: Loop(s, stage, x.var) for x in product.around}
     several: list[Loop] = []
     if beside is not None and tile.beside > 1:
@@ -172,8 +172,7 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
         if at is None:
             at = outer[-3] if blocked else outer[-2]
         panel = width if whole or blocked else None
-        tiles = -(-m // tile.rows) * images
-        if tiles >= PACK_REUSE:
+        if max(uses / tile.rows, -(-m // tile.rows) * images) >= PACK_REUSE:
             _pack(s, shared, product, at, lanes, padded=pad, panel=panel)
     if scattered is not None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
@@ -185,6 +184,21 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     last = product.reduced[-1]
     if (const_int(last.extent) or SYMBOLIC) <= SHORT:
         s.unroll(Loop(s, f"{stage}.local", last.var))
+
+
+def _tile_of(
+    product: Product, beside: For | None, lanes: int, target: Target, *, padded: bool
+) -> Tile:
+    return best_tile(
+        extent_of(product.rows),
+        extent_of(product.lane),
+        lanes,
+        target.vector_registers,
+        padded=padded,
+        beside=1 if beside is None else extent_of(beside),
+        # Beyond the edge may lie rows of another product, which a tile would have to keep.
+        whole=all(i is not product.rows.var for i in product.leaf.indices),
+    )
 
 
 def beside_of(product: Product) -> For | None:
@@ -199,6 +213,17 @@ def beside_of(product: Product) -> For | None:
         ):
             return loop
     return None
+
+
+def _overlap(product: Product, use: Load) -> float:
+    """How often a row of tiles reads each element of its panel, as windows do that overlap."""
+    elements = 1
+    for index, size in zip(use.indices, use.buffer.shape, strict=True):
+        if depends([index], product.lane.var):
+            continue  # What neighbouring lanes read is as much as there are lanes, or little more.
+        loops = [x for x in product.reduced if depends([index], x.var)]
+        elements *= min(iterations(loops), const_int(size) or SYMBOLIC)
+    return max(1.0, iterations(product.reduced) / elements)
 
 
 def _is_for_all(product: Product, use: Load) -> bool:
