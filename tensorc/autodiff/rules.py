@@ -156,4 +156,4 @@ INTRINSIC: Mapping[str, Row] = {
 }
 
 # Intrinsics that have a derivative nobody can mean: the sweep refuses them by name.
-REFUSED = ("bitcast",)
+REFUSED = ("bitcast", "eighths")

@@ -576,8 +576,8 @@ def call(name: str, *args: ExprLike) -> Expr:
     if row.domain == "float" and not dtype.is_float:
         exprs = tuple(cast(e, float32) for e in exprs)
         dtype = float32
-    refused = {"number": dtype.is_bool, "float32": dtype != float32}
-    if refused.get(row.domain, False):
+    one = row.domain in ("float32", "int32") and dtype.name != row.domain
+    if one or (row.domain == "number" and dtype.is_bool):
         raise DTypeError(f"{name} is not defined for {dtype}: {exprs[0]}")
     return Call(name, exprs, bool_ if row.result == "bool" else dtype, loc=caller_loc())
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 class Intrinsic(NamedTuple):
     """A row of `INTRINSICS`.
 
-    `domain`: "float" (float operands only), "float32" (that one), "number" (floats and integers) or
-    "any"; `result`: "same" (the operands' dtype), "bool", or "given" (the call states it).
+    `domain`: "float" (float operands only), "float32" or "int32" (that one), "number" (floats and
+    integers) or "any"; `result`: "same" (the operands' dtype), "bool", or "given" (the call states
+    it).
     """
 
     arity: int
@@ -45,5 +46,6 @@ INTRINSICS: dict[str, Intrinsic] = {
     "isfinite": Intrinsic(1, "float", "bool", "is neither NaN nor infinite"),
     "fma": Intrinsic(3, "float", "same", "x * y + z, rounded once"),
     "bitcast": Intrinsic(1, "any", "given", "the same bits read as another dtype of that size"),
+    "eighths": Intrinsic(1, "int32", "same", "bits of 2 ** (x % 8 / 8) less x % 8 << 20"),
     "stop_gradient": Intrinsic(1, "any", "same", "x, whose derivative is taken as zero"),
 }

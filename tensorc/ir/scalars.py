@@ -175,6 +175,13 @@ _IN_FLOAT64: dict[str, Callable[..., Any]] = {
     "round": np.rint,
     "trunc": np.trunc,
 }
+
+
+def _eighths(x: np.int32) -> Any:
+    part = int(x) % 8
+    return np.exp2(np.float64(part / 8)).astype(np.float32).view(np.int32) - np.int32(part << 20)
+
+
 _IN_DTYPE: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "sign": np.sign,
@@ -184,6 +191,7 @@ _IN_DTYPE: dict[str, Callable[..., Any]] = {
     "fma": fma,
     "stop_gradient": lambda x: x,
     "tf32": tf32,
+    "eighths": _eighths,
 }
 
 

@@ -196,6 +196,7 @@ class _Verifier:
         operands = {
             "float": first.is_float,
             "float32": first.name == "float32",
+            "int32": first.name == "int32",
             "number": not first.is_bool,
             "any": True,
         }

@@ -19,6 +19,7 @@ _MODERN = (
 class Features:
     """Instructions for fused multiply-add, for float16 conversion, for rounding to integers.
 
+    `table`: a register of eight numbers can be read at places that another one holds.
     `fence` is LLVM's name of the instruction after which other threads see what was stored around
     the caches; empty where none is needed.
     """
@@ -27,6 +28,7 @@ class Features:
     half: bool
     rounding: bool
     fence: str = ""
+    table: bool = False
 
 
 def features(target: Target) -> Features:
@@ -41,4 +43,5 @@ def features(target: Target) -> Features:
     modern = resolved.cpu.startswith(_MODERN)
     fma = modern or "fma" in flags
     half = fma and (modern or "f16c" in flags)
-    return Features(fma, half, fma or "sse4.1" in flags, "llvm.x86.sse.sfence")
+    table = modern or (fma and "avx2" in flags)
+    return Features(fma, half, fma or "sse4.1" in flags, "llvm.x86.sse.sfence", table)

@@ -1,8 +1,9 @@
 """Transcendental functions as plain arithmetic, the same for every backend.
 
 `expand_math` replaces each call of exp, exp2, expm1, log, log2, log1p, tanh, sigmoid, erf, sin,
-cos, pow and rsqrt by Lets, multiply-adds, selects and moves of bits: no table, no branch, no call
-of a library, so it runs in the lanes of a vector as it stands. float16 and bfloat16 go through
+cos, pow and rsqrt by Lets, multiply-adds, selects and moves of bits: no branch, no call of a
+library, no table but one of eight numbers that fills a register, so it runs in the lanes of a
+vector as it stands. float16 and bfloat16 go through
 float32. Results at infinities, NaN, zeros and at the edges of overflow and underflow are those of
 C99's Annex F (the sign of a NaN aside), subnormal numbers included.
 
@@ -28,6 +29,7 @@ from tensorc.lower.polynomials import (
     ERF_SPLIT,
     ERFC_ROOT,
     EXP,
+    EXP_EIGHTHS,
     LOG,
     LOG_TAIL,
     POW_EXP,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tensorc.ir.stmt import Node, Program
+    from tensorc.lower.features import Features
     from tensorc.target import Target
 
 __all__ = ["ULP_BOUND", "ULP_BOUND_UNFUSED", "expand_math"]
@@ -52,7 +55,7 @@ def expand_math(program: Program, target: Target) -> Program:
 
     B[i] = rsqrt(A[i])    becomes    B[i] = float32(1.0) / sqrt(A[i])
     """
-    fused = features(target).fma
+    able = features(target)
     reducers: dict[Reducer, Reducer] = {}
 
     def written_out(reducer: Reducer) -> Reducer:
@@ -66,7 +69,7 @@ def expand_math(program: Program, target: Target) -> Program:
     def rule(node: Node) -> Node | None:
         match node:
             case Call(name, args, dtype) if name in EXPANSIONS:
-                return expand(name, args, dtype, fused)
+                return expand(name, args, dtype, able)
             case Accumulate(reducer, _, _, _) if written_out(reducer) is not reducer:
                 return replace(node, reducer=written_out(reducer))
             case _:
@@ -75,12 +78,12 @@ def expand_math(program: Program, target: Target) -> Program:
     return replace(program, body=rewrite(program.body, rule))
 
 
-def expand(name: str, args: tuple[Expr, ...], dtype: DType, fused: bool) -> Expr:
+def expand(name: str, args: tuple[Expr, ...], dtype: DType, able: Features) -> Expr:
     """One call, written out."""
     if dtype.bits == 16:
         wide = tuple(Cast(a, float32) for a in args)
-        return Cast(expand(name, wide, float32, fused), dtype)
-    w = Work(dtype, fused)
+        return Cast(expand(name, wide, float32, able), dtype)
+    w = Work(dtype, able.fma, able.table)
     return w.done(EXPANSIONS[name](w, *(w(a, "x") for a in args)))
 
 
@@ -124,13 +127,43 @@ def _exp_minus_one(w: Work, r: Expr) -> Expr:
     return w.mad(square, w.halves(r, square, EXP[w.dtype]), r)
 
 
+def _by_eighths(w: Work, x: Expr, biases: int = 8, lift: int = 0) -> tuple[Expr, Expr]:
+    """Find r and n with x = n log(2) / 8 + r, |r| <= log(2) / 16; n is left in bits."""
+    k, bits = w.nearest(x, 8 * _LOG2_E[w.dtype], biases, 8 * lift)
+    high, low = _LN2[w.dtype]
+    return w(w.mad(k, -low / 8, w.mad(k, -high / 8, x)), "r"), bits
+
+
+def _times_exp(w: Work, root: Expr, r: Expr) -> Expr:
+    """The product of `root` and the exponential of an r of at most log(2) / 16."""
+    return w.mad(w.horner(r, (1.0, *EXP_EIGHTHS)), root * r, root)
+
+
+def _scaled_twice(w: Work, x: Expr, r: Expr, bits: Expr) -> Expr:
+    """The exponential of r, times 2**(n / 8) with n in `bits`, biased: n has the sign of x.
+
+    2**(n / 8) may leave the range of exponents, so a power of two is taken out of it and put back.
+    """
+    negative = w.bits(x) < w.int(0)
+    out = w(Select(negative, w.int((127 - 64) << 23), w.int((127 + 64) << 23)), "out")
+    root = w(w.from_bits(w.eighths(bits) - out), "root")
+    return _times_exp(w, root, r) * w.from_bits(out)
+
+
 def _exp(w: Work, x: Expr) -> Expr:
-    r, bits = _reduce_exp(w, _clamp(w, x, *_EXP_RANGE[w.dtype]))
+    x = _clamp(w, x, *_EXP_RANGE[w.dtype])
+    if w.table:
+        return _scaled_twice(w, x, *_by_eighths(w, x))
+    r, bits = _reduce_exp(w, x)
     return w.scaled(w(_exp_minus_one(w, r)), bits)
 
 
 def _exp2(w: Work, x: Expr) -> Expr:
     x = _clamp(w, x, *_EXP2_RANGE[w.dtype])
+    if w.table:
+        k, bits = w.nearest(x, 8.0, 8)
+        r = w(w.mad(k, -0.125, x) * w.const(_LN2_WHOLE[w.dtype]), "r")
+        return _scaled_twice(w, x, r, bits)
     k, bits = w.nearest(x, 1.0)
     fraction = w(x - k)
     r = w(w.mad(fraction, _LN2_WHOLE[w.dtype], fraction * w.const(_LN2_LOW[w.dtype])), "r")
@@ -153,9 +186,15 @@ def _sigmoid(w: Work, x: Expr) -> Expr:
 
     The range of e is then short enough for one scale, lifted so that it is a normal number.
     """
-    r, bits = _reduce_exp(w, _clamp(w, x, _EXP_RANGE[w.dtype][0], 40.0), 1, _LIFT)
-    scale = w.scale(bits)
-    e = w(w.mad(_exp_minus_one(w, r), scale, scale) * w.const(2.0**-_LIFT), "e")
+    x = _clamp(w, x, _EXP_RANGE[w.dtype][0], 40.0)
+    if w.table:
+        r, bits = _by_eighths(w, x, 0, _LIFT)
+        lifted = _times_exp(w, w(w.from_bits(w.eighths(bits)), "root"), r)
+    else:
+        r, bits = _reduce_exp(w, x, 1, _LIFT)
+        scale = w.scale(bits)
+        lifted = w.mad(_exp_minus_one(w, r), scale, scale)
+    e = w(lifted * w.const(2.0**-_LIFT), "e")
     return e / (w.const(1) + e)
 
 

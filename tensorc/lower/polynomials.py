@@ -12,11 +12,12 @@ that is computed in the end (absolute where "abs"). h = 1.01 log(2) / 2, p = 1.0
     COS       (cos(r) - 1 + r^2/2) / r^4        |r| <= p                 f32 8e-10    f64 6e-19
     ERF       erf(x)/x - 1 in x^2               |x| <= 1.102             f32 5e-9     f64 2e-18
     ERFC_ROOT erfc(t + center)^(1/4) in t       1.099 to 4, 6            f32 2e-8     f64 3e-18 abs
+    EXP_EIGHTHS the same as EXP                 |r| <= h / 8             f32 3e-8
     POW_LOG   LOG, for pow of float32           s^2 <= 0.02945                        f64 2e-13
     POW_EXP   EXP, for pow of float32           |r| <= h                              f64 2e-10
 
-ERF and ERFC_ROOT are fitted by Lawson's iteration at 120 Chebyshev nodes instead, weighted by what
-an error does to erf in the end.
+ERF, ERFC_ROOT and EXP_EIGHTHS are fitted by Lawson's iteration at 120 Chebyshev nodes instead,
+weighted by what an error does to erf, or to the exponential, in the end.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ EXP = {
         2.75572718102198e-07, 2.5106274733573296e-08, 2.0915442297780116e-09,
     ),
 }  # fmt: skip
+EXP_EIGHTHS = (0.50006574, 0.16666862)
 LOG = {
     float32: (0.6666667, 0.40000123, 0.28550804, 0.23330964),
     float64: (

@@ -26,13 +26,14 @@ class Work:
 
     `w(expr)` names a value and gives the variable that stands for it; `w.done(result)` puts the
     Lets around the result. With `fused`, `mad` is a fused multiply-add; the expansions keep
-    their bounds without.
+    their bounds without. With `table`, `eighths` is one instruction.
     """
 
-    def __init__(self, dtype: DType, fused: bool) -> None:
+    def __init__(self, dtype: DType, fused: bool, table: bool = False) -> None:
         """Start with no value."""
         self.dtype = dtype
         self.fused = fused
+        self.table = table and dtype == float32
         single = dtype == float32
         self.ints = int32 if single else int64
         self.mantissa, self.bias = (23, 127) if single else (52, 1023)
@@ -125,6 +126,10 @@ class Work:
         magic = self.const(1.5 * 2.0**self.mantissa + biases * self.bias + lift)
         shifted = self(self.mad(x, by, magic), "shifted")
         return self(shifted - magic, "k"), self(self.bits(shifted), "bits")
+
+    def eighths(self, bits: Expr) -> Expr:
+        """The bits of 2**(n / 8), for an n that `nearest` left in `bits`, in float32."""
+        return Call("eighths", (bits,), self.ints) + (bits << self.int(self.mantissa - 3))
 
     def whole(self, bits: Expr) -> Expr:
         """The integer that `nearest` left in `bits`."""

@@ -60,6 +60,17 @@ def _numpy(name: str) -> np.dtype[np.generic]:
     return next(d.numpy for d in ALL_DTYPES if d.name == name)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3, 8, 12, 32])
+def test_a_table_is_read_in_any_number_of_lanes(lanes: int) -> None:
+    given = np.arange(-48, 48, dtype=np.int32) * 12345
+    text = (
+        f"program f(A: in int32[96], B: out int32[96]):\n  for o in range({96 // lanes}):\n"
+        f"    for i in vectorized({lanes}):\n"
+        f"      B[o * {lanes} + i] = eighths(A[o * {lanes} + i]) + eighths(A[o])\n"
+    )
+    check(text, {"A": given, "B": np.zeros(96, np.int32)}, target=Target(cpu="haswell"))
+
+
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
 def test_ring_operations_and_extremes(dtype: DType) -> None:
     both_ways(

@@ -275,11 +275,14 @@ def test_tf32_keeps_ten_bits_of_fraction(value: float, rounded: float) -> None:
 
 
 def test_every_intrinsic_has_a_value() -> None:
-    others = {"pow", "fma", "bitcast", "tf32"}
+    others = {"pow", "fma", "bitcast", "tf32", "eighths"}
     assert set(INTRINSICS) == set(REFERENCE) | others
     assert evaluate(Call("pow", (Const(2.0, float32), Const(10.0, float32)), float32), {}) == 1024
     assert evaluate(Call("pow", (Const(np.nan, float32), Const(0.0, float32)), float32), {}) == 1
     assert evaluate(Call("bitcast", (Const(1.0, float32),), int32), {}) == 0x3F800000
+    for n in range(-20, 20):
+        bits = evaluate(Call("eighths", (Const(n, int32),), int32), {}) + np.int32(n << 20)
+        assert bits.view(np.float32) == np.float32(2.0 ** (n / 8))
 
 
 @given(st.tuples(*[st.floats(-1e3, 1e3, width=32)] * 3))

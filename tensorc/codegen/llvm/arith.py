@@ -114,8 +114,18 @@ def _extremum(b: Builder, op: BinaryOp, x: Val, y: Val) -> Val:
     if _is_number(y):
         return select(b, compare(b, better, y, x), y, x)
     found = select(b, compare(b, better, x, y), x, y)  # `y` where either is NaN.
+    if x.varying and y.varying:
+        return _nan_where(b, plain(b, "fcmp uno", x, x, bool_), found)
     # Were the first side `x`, LLVM would join both selections, which for scalars is a branch.
     return select(b, plain(b, "fcmp uno", x, x, bool_), plain(b, "fadd", x, x), found)
+
+
+def _nan_where(b: Builder, lanes: Val, x: Val) -> Val:
+    """`x`, with all bits set in some lanes: one instruction less than a selection."""
+    ints = b.vector("i64" if scalar_type(x.dtype) == "double" else "i32")
+    mask = b.op(f"sext {b.type_of(lanes)} {lanes.text} to {ints}")
+    bits = b.op(f"or {ints} {mask}, {b.op(f'bitcast {b.type_of(x)} {x.text} to {ints}')}")
+    return Val(b.op(f"bitcast {ints} {bits} to {b.type_of(x)}"), x.dtype, True)
 
 
 def _is_number(x: Val) -> bool:

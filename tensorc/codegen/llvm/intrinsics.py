@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tensorc.codegen.llvm.arith import compare, constant, convert, fused_multiply_add, plain, select
 from tensorc.codegen.llvm.narrow import is_narrow, narrow_bits, rounded, widen
 from tensorc.codegen.llvm.types import Val, scalar_type
@@ -43,6 +45,8 @@ def intrinsic(b: Builder, name: str, args: tuple[Val, ...], dtype: DType) -> Val
             return _explicit_fma(b, args)
         case "tf32":
             return _tf32(b, x)
+        case "eighths":
+            return _eighths(b, x)
         case "floor" | "ceil" | "trunc" | "round":
             if b.module.features.rounding:
                 return b.intrinsic(_ROUNDING[name], dtype, args)
@@ -96,6 +100,49 @@ def _tf32(b: Builder, x: Val) -> Val:
     cut = _bitcast(b, plain(b, "and", nearest, constant(0xFFFFE000, uint32)), x.dtype)
     finite = compare(b, CompareOp.LT, _magnitude(b, x), _infinity(x.dtype))
     return select(b, finite, cut, x)
+
+
+_EIGHTHS = ", ".join(
+    f"i32 {int(np.exp2(np.float32(i / 8)).view(np.int32)) - (i << 20)}" for i in range(8)
+)
+
+
+def _eighths(b: Builder, x: Val) -> Val:
+    """Eight numbers in a register, of which each lane picks one by its three lowest bits.
+
+    The instruction has eight lanes: fewer are filled up, more are taken in parts.
+    """
+    name = b.module.declare("llvm.x86.avx2.permd", "<8 x i32>", ["<8 x i32>", "<8 x i32>"])
+
+    def picked(places: str) -> str:
+        return b.op(f"call <8 x i32> @{name}(<8 x i32> <{_EIGHTHS}>, <8 x i32> {places})")
+
+    if not x.varying:
+        one = b.op(f"insertelement <8 x i32> poison, i32 {x.text}, i64 0")
+        return Val(b.op(f"extractelement <8 x i32> {picked(one)}, i64 0"), x.dtype)
+    whole = -(-b.lanes // 8) * 8
+    places = _resized(b, x.text, b.lanes, whole)
+    if whole == 8:
+        return Val(_resized(b, picked(places), 8, b.lanes), x.dtype, True)
+    wide = f"<{whole} x i32>"
+    cut = b.module.declare(f"llvm.vector.extract.v8i32.v{whole}i32", "<8 x i32>", [wide, "i64"])
+    put = b.module.declare(
+        f"llvm.vector.insert.v{whole}i32.v8i32", wide, [wide, "<8 x i32>", "i64"]
+    )
+    result = "poison"
+    for at in range(0, whole, 8):
+        part = picked(b.op(f"call <8 x i32> @{cut}({wide} {places}, i64 {at})"))
+        result = b.op(f"call {wide} @{put}({wide} {result}, <8 x i32> {part}, i64 {at})")
+    return Val(_resized(b, result, whole, b.lanes), x.dtype, True)
+
+
+def _resized(b: Builder, text: str, lanes: int, wanted: int) -> str:
+    """A vector of int32 with its last lanes cut off, or with more of any value."""
+    if lanes == wanted:
+        return text
+    order = ", ".join(f"i32 {i % lanes}" for i in range(wanted))
+    vec = f"<{lanes} x i32>"
+    return b.op(f"shufflevector {vec} {text}, {vec} poison, <{wanted} x i32> <{order}>")
 
 
 def _explicit_fma(b: Builder, args: tuple[Val, ...]) -> Val:

@@ -62,6 +62,7 @@ CHEAP_CALLS = (
     "fma",
     "stop_gradient",
     "bitcast",
+    "eighths",
     "sqrt",
 )
 
