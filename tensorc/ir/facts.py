@@ -97,6 +97,25 @@ def holds(stmt: Stmt, thing: Thing) -> bool:
     return False
 
 
+def touches(stmt: For | If | Leaf, buffer: Buffer) -> bool:
+    """Whether `stmt` reads or writes `buffer`, or a loop's range or a guard in it does."""
+    known = facts(stmt)
+    return buffer in known.read or buffer in known.written
+
+
+def steers(stmt: Stmt, buffer: Buffer) -> bool:
+    """Whether a loop's range or a guard under `stmt` reads `buffer`."""
+    for nest in nests(stmt):
+        if isinstance(nest, For | If) and buffer in facts(nest).read:
+            own = (nest.start, nest.extent) if isinstance(nest, For) else (nest.cond,)
+            if any(use.buffer is buffer for part in own for use in loads(part)):
+                return True
+            bodies = (nest.body,) if isinstance(nest, For) else (nest.body, nest.orelse)
+            if any(body is not None and steers(body, buffer) for body in bodies):
+                return True
+    return False
+
+
 def writes(stmt: Stmt, buffer: Buffer) -> bool:
     """Whether a leaf under `stmt` writes `buffer`."""
     return any(buffer in facts(nest).written for nest in nests(stmt))

@@ -22,7 +22,7 @@ from tensorc.ir.expr import (
     const_int,
     is_const,
 )
-from tensorc.ir.facts import facts, holds, nests, reads, writes
+from tensorc.ir.facts import facts, holds, nests, reads, steers, writes
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
@@ -33,7 +33,6 @@ from tensorc.schedule.legality import (
     TwoInstances,
     Violation,
     accesses,
-    control,
     refuse,
     refuse_checks,
     reordered_pair,
@@ -55,6 +54,7 @@ from tensorc.schedule.tree import (
     replace_stmt,
     siblings,
     sites,
+    sites_of,
     stage_sites,
     with_body,
     with_parts,
@@ -62,6 +62,8 @@ from tensorc.schedule.tree import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tensorc.ir.stmt import Leaf, Stmt
 
 ZERO = Const(0)
 THREADS = (ForKind.PARALLEL, ForKind.BOUND)  # They would share what is one thread's own.
@@ -154,7 +156,7 @@ def _together(program: Program, step: str, name: str, loop: For) -> Siblings:
 
 def _reads(step: str, name: str, loop: For, nest: Stmt) -> list[_Read]:
     """What the nest reads of what the loop writes; each way of indexing once."""
-    computed = {b for s in sites(loop.body) for b in written_buffers(s.leaf)}
+    computed = set(facts(loop).written)
     found: list[_Read] = []
     for site in sites(nest):
         for access in accesses(site.leaf):
@@ -194,16 +196,21 @@ def _placed(
     # What neither of the two touches keeps its place among the rest.
     own = [facts(x) for s in (producer, nest) for x in nests(s)]
     near = tuple(s for s in between if any(facts(x).meets(f) for x in nests(s) for f in own))
-    before = sites(Block((held, *near, nest)))
-    old = sites(nest)
-    moved = [s for s in sites(Block((new,))) if inside in s.loops][-len(old) :]
+    movers = [f for s in (nest, *near) for f in map(facts, nests(s))]
+
+    def is_near(stmt: For | If | Leaf) -> bool:
+        return any(facts(stmt).meets(f) for f in movers)
+
+    before = sites(Block((held, *near, nest)), is_near)
+    old = sites(nest, is_near)
+    moved = [s for s in sites(Block((new,)), is_near) if inside in s.loops][-len(old) :]
     for a, b in zip(old, moved, strict=True):
         _refuse_twice(step, name, a, b, part, given)
         _refuse_never(step, name, loop, program, a, b, part, given)
     maps: list[Mapping[Var, Expr]] = [{} for _ in before[: -len(old)]] + [part.values for _ in old]
     violation: Violation | None = None
     for stmts in ((new, *near), (*near, new)) if near else ((new,),):
-        after = _in_order(sites(Block(stmts)), new, inside, len(old))
+        after = _in_order(sites(Block(stmts), is_near), new, inside, len(old))
         broken = reordered_pair(before, after, maps, given, strict)
         if broken is None:
             every = (new, *between) if stmts[0] is new else (*between, new)
@@ -233,7 +240,7 @@ def _in_order(after: Sequence[Site], new: Stmt, inside: For, count: int) -> list
 
 def _computed(loop: For, nest: Stmt) -> list[Buffer]:
     """What the loop writes and the nest reads."""
-    written = {b for s in sites(loop.body) for b in written_buffers(s.leaf)}
+    written = set(facts(loop).written)
     read = {a.buffer: None for s in sites(nest) for a in accesses(s.leaf) if not a.writes}
     return [b for b in read if b in written]
 
@@ -457,15 +464,15 @@ def _shrink(program: Program, buffer: Buffer, var: Var) -> Program:
         return program
     allocation = path[-1]
     assert isinstance(allocation, Allocate)
-    inside = sites(loop.body)
+    inside = sites_of(loop.body, buffer)
     for nest in nests(allocation.body):
         rest = replace_stmt(nest, loop, Block(())) if holds(nest, loop) else nest
         if reads(rest, buffer) or writes(rest, buffer):
             return program
-    threads = any(x.kind in THREADS for s in inside for x in s.loops)
+    held = (x for nest in nests(loop.body) for x in facts(nest).holds)
     if (
-        threads
-        or any(a.buffer is buffer for s in inside for a in control(s))
+        any(isinstance(x, For) and x.kind in THREADS for x in held)
+        or steers(loop.body, buffer)
         or any(
             buffer in written_buffers(s.leaf) and len(written_buffers(s.leaf)) > 1 for s in inside
         )

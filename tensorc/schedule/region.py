@@ -22,13 +22,14 @@ from tensorc.ir.expr import (
     all_of,
     const_int,
 )
+from tensorc.ir.facts import steers, touches
 from tensorc.ir.sets import EMPTY, Encoder, prove, sample
 from tensorc.ir.simplify import simplify
 from tensorc.ir.stmt import Accumulate, For, If, Leaf, Node, Program, Role, Stmt, Store
 from tensorc.ir.walk import free_vars, rewrite, same, walk_stmts, written_buffers
 from tensorc.schedule.digits import comes_before, divided, fills, mirrors
 from tensorc.schedule.legality import accesses, before_text, control
-from tensorc.schedule.tree import Site, around, fresh_name, path_to, sites
+from tensorc.schedule.tree import Site, around, fresh_name, map_nests, path_to, sites, sites_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ def touched_box(
     dimension is cut to it, unless `full_tiles` asks for room for every iteration.
     """
     found: list[tuple[Site, tuple[Expr, ...]]] = []
-    for site in sites(body):
+    for site in sites_of(body, buffer):
         own = [a for a in (*accesses(site.leaf), *control(site)) if a.buffer is buffer]
         found.extend((site, a.indices) for a in own if a.writes or not written)
     if not found:
@@ -167,7 +168,8 @@ def rebase(
     layout: Layout,
 ) -> Stmt:
     """Every access of `buffer` turned into one of `local`, which holds it in `layout`."""
-    loops = {s.var: s for s in walk_stmts(stmt) if isinstance(s, For)}
+    panels = layout.panel is not None
+    loops = {s.var: s for s in walk_stmts(stmt) if isinstance(s, For)} if panels else {}
 
     def shift(indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
         moved = tuple(difference(i, low) for i, low in zip(indices, layout.lows, strict=True))
@@ -190,7 +192,7 @@ def rebase(
             case _:
                 return None
 
-    return rewrite(stmt, rule)
+    return map_nests(stmt, lambda x: rewrite(x, rule) if touches(x, buffer) else x)
 
 
 def difference(a: Expr, b: Expr) -> Expr:
@@ -229,7 +231,7 @@ def is_covered(body: Stmt, buffer: Buffer, box: Box, given: Sequence[Expr]) -> b
 
     `given` is what holds around `body`.
     """
-    writers = _writers(sites(body), buffer)
+    writers = _writers(sites_of(body, buffer), buffer)
     for site in writers:
         if fills(site, _place(site, buffer), box.lows, box.extents, buffer.shape):
             return True
@@ -250,10 +252,10 @@ def reads_own_writes(body: Stmt, buffer: Buffer, given: Sequence[Expr]) -> bool:
 
     Reads by guards and loop ranges are not looked into: then it is not known.
     """
-    inside = sites(body)
-    writers = _writers(inside, buffer)
-    if any(a.buffer is buffer for site in inside for a in control(site)):
+    if steers(body, buffer):
         return False
+    inside = sites_of(body, buffer)
+    writers = _writers(inside, buffer)
     box = touched_box(body, buffer)
     shape = buffer.shape
     whole = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tensorc.ir.expr import (
     Binary,
@@ -19,7 +19,7 @@ from tensorc.ir.expr import (
     UnaryOp,
     Var,
 )
-from tensorc.ir.facts import Thing, facts, holds, nests
+from tensorc.ir.facts import Thing, facts, nests, steers, touches
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -85,6 +85,11 @@ def sites(root: Stmt, where: Callable[[For | If | Leaf], bool] | None = None) ->
     return found
 
 
+def sites_of(root: Stmt, buffer: Buffer) -> list[Site]:
+    """Those of `sites` that touch `buffer`; all of them where a range or a guard reads it."""
+    return sites(root, None if steers(root, buffer) else lambda x: touches(x, buffer))
+
+
 # What stands around a statement: `loops`, `conds`, `time` and `private` of a `Site`.
 _Around: TypeAlias = tuple[tuple[For, ...], tuple[Expr, ...], Time, frozenset[Buffer]]
 
@@ -146,7 +151,7 @@ def with_parts(stmt: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return block(new)
 
 
-def map_nests(stmt: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
+def map_nests(stmt: Stmt, change: Callable[[For | If | Leaf], Stmt]) -> Stmt:
     """`stmt` with its outermost loops, guards and leaves changed; what stays is shared."""
     if isinstance(stmt, Block | Allocate):
         return with_parts(stmt, tuple(map_nests(p, change) for p in parts(stmt)))
@@ -163,23 +168,51 @@ def path_to(root: Stmt, thing: Thing) -> tuple[Stmt, ...] | None:
     if known is None:
         return None
     path = list(known)
-    below = path[-1]
-    while below is not thing:
-        if type(below) is For and below.var is thing:
-            break
+    while True:
+        below = path[-1]
+        if below is thing or (type(below) is For and below.var is thing):
+            return tuple(path)
         if type(below) is Allocate and below.buffer is thing:
-            break
-        inside = parts(below)
-        found = inside[0] if len(inside) == 1 else _part_with(inside, thing)
-        if found is None:
+            return tuple(path)
+        further = [x for part in parts(below) for x in _down_to(part, thing)]
+        if not further:
             return None
-        below = found
-        path.append(below)
-    return tuple(path)
+        path += further
 
 
-def _part_with(inside: tuple[Stmt, ...], thing: Thing) -> Stmt | None:
-    return next((part for part in inside if holds(part, thing)), None)
+def _down_to(top: Stmt, thing: Thing) -> list[Stmt]:
+    """From `top` through blocks and allocations to one that is `thing` or a nest that holds it."""
+    stack: list[tuple[Stmt, _Trail | None]] = [(top, None)]
+    while stack:
+        stmt, trail = stack.pop()
+        trail = _Trail(stmt, trail)
+        if isinstance(stmt, Block):
+            found = stmt is thing
+            stack.extend((part, trail) for part in reversed(stmt.stmts))
+        elif isinstance(stmt, Allocate):
+            found = thing is stmt or thing is stmt.buffer
+            stack.append((stmt.body, trail))
+        else:
+            found = thing in facts(stmt).holds
+        if found:
+            return trail.statements()
+    return []
+
+
+class _Trail(NamedTuple):
+    """A statement and those around it."""
+
+    stmt: Stmt
+    around: _Trail | None
+
+    def statements(self) -> list[Stmt]:
+        """From the outermost on."""
+        found = []
+        at: _Trail | None = self
+        while at is not None:
+            found.append(at.stmt)
+            at = at.around
+        return found[::-1]
 
 
 def replace_stmt(root: Stmt, old: Stmt, new: Stmt) -> Stmt:

@@ -57,6 +57,18 @@ def test_operands_of_many_uses_are_stored_in_the_type_of_the_sum(dtype: str) -> 
     assert_same_results(plain, s.program)
 
 
+def test_a_long_chain_of_rows_becomes_nests_of_bounded_size() -> None:
+    x = tc.placeholder((3, 40), name="x")
+    y = x
+    for _ in range(11):
+        y = tc.ops.softmax(y * 1.5)
+    plain = build([y])
+    s = auto_schedule(plain, AVX2)
+    joined = [nest for nest in nests(s.program.body) if len(facts(nest).stages) > 1]
+    assert len(joined) == 2
+    assert_same_results(plain, s.program)
+
+
 def test_an_automatic_schedule_is_a_trace_that_replays() -> None:
     plain = matmul(64, 64, 64)
     s = auto_schedule(plain, AVX2)

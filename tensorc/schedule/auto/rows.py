@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.tree import Site
 
 SHORT_ROW = 32  # Elements up to which each nest goes through all rows, its lanes across them.
+MOST_STAGES = 40  # In one nest: each further one would cost more steps than it saves passes.
 ROW_LIMIT = 64 * 1024  # Elements of a row beyond which it leaves the second-level cache.
 
 
@@ -63,7 +64,8 @@ def _joined(s: Schedule, stage: str, read: set[str], row: Var, first: str) -> bo
     """Whether `stage`, which reads `read`, could be moved into loop `row`, of stage `first`."""
     loop = find_loop(s.program, row)
     assert loop is not None, "what was joined before stands in the program"
-    if read.isdisjoint(facts(loop).stages):
+    stages = facts(loop).stages
+    if read.isdisjoint(stages) or len(stages) >= MOST_STAGES:
         return False
     return attempt(s, partial(s.reverse_compute_at, stage, Loop(s, first, row)))
 
@@ -73,6 +75,8 @@ def _beside(s: Schedule, stage: str, row: For, head: Var, first: str) -> bool:
     loop = find_loop(s.program, head)
     assert loop is not None, "what was joined before stands in the program"
     shared = facts(loop).read & facts(row).read
+    if len(facts(loop).stages) >= MOST_STAGES:
+        return False
     if max((bytes_of(b) for b in shared), default=0) < SHARED_BYTES:
         return False
     return attempt(s, partial(s.fuse_with, Loop(s, first, head), Loop(s, stage, row.var)))
