@@ -44,21 +44,15 @@ class Size:
 class Block(nn.Module):
     """Attention and a perceptron, each beside what goes into it."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, width: int) -> None:
         """Make the layers."""
-        self.size, width = size, size.width
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.attend = nn.MultiHeadAttention(width, HEADS, causal=True)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, width) to the same."""
-        batch, length, width = self.size.batch, self.size.length, self.size.width
-        parts = ops.reshape(self.enter(self.before(x)), (batch, length, 3, HEADS, width // HEADS))
-        apart = ops.transpose(parts, (2, 0, 3, 1, 4))
-        query, key, value = (ops.slice(apart, n) for n in range(3))
-        seen = ops.attention(query, key, value, causal=True)
-        x = x + self.leave(ops.reshape(ops.transpose(seen, (0, 2, 1, 3)), (batch, length, width)))
+        x = x + self.attend(self.before(x))
         return x + self.down(ops.gelu(self.up(self.between(x))))
 
 
@@ -70,7 +64,7 @@ class Transformer(nn.Module):
         self.size = size
         self.tokens = nn.Embedding(VOCABULARY, size.width)
         self.places = nn.Embedding(size.length, size.width)
-        self.blocks = nn.Sequential(*(Block(size) for _ in range(LAYERS)))
+        self.blocks = nn.Sequential(*(Block(size.width) for _ in range(LAYERS)))
         self.last = nn.LayerNorm(size.width)
         self.head = nn.Linear(size.width, VOCABULARY, bias=False)
 

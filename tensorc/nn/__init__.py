@@ -2,6 +2,7 @@
 
 from tensorc.nn import init
 from tensorc.nn.activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tensorc.nn.attention import MultiHeadAttention
 from tensorc.nn.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from tensorc.nn.conv import AvgPool2d, Conv2d, MaxPool2d
 from tensorc.nn.dropout import Dropout
@@ -45,6 +46,7 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "MultiHeadAttention",
     "Optimizer",
     "Parameter",
     "RMSNorm",

@@ -223,6 +223,10 @@ def test_layers_print_as_they_are_made() -> None:
         "RMSNorm(4)": nn.RMSNorm(4),
         "Dropout(0.5)": nn.Dropout(),
         "Embedding(10, 4)": nn.Embedding(10, 4),
+        "MultiHeadAttention(8, 2)": nn.MultiHeadAttention(8, 2),
+        "MultiHeadAttention(8, 2, bias=False, causal=True)": nn.MultiHeadAttention(
+            8, 2, bias=False, causal=True
+        ),
         "GELU('tanh')": nn.GELU("tanh"),
         "LeakyReLU(0.01)": nn.LeakyReLU(),
         "Softmax(axis=-1)": nn.Softmax(),
@@ -237,6 +241,16 @@ def test_layers_print_as_they_are_made() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (
+            lambda: nn.MultiHeadAttention(8, 3),
+            ArgumentError,
+            "MultiHeadAttention: width 8 is no multiple of 3 heads",
+        ),
+        (
+            lambda: nn.MultiHeadAttention(8, 2)(placeholder((5, 7), name="x")),
+            ShapeError,
+            "MultiHeadAttention(8, 2) takes inputs (..., length, 8), got x: float32[5, 7]",
+        ),
         (
             lambda: nn.Conv2d(3, 6, 3, groups=2),
             ArgumentError,

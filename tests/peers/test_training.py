@@ -166,6 +166,37 @@ def test_a_run_of_a_network_of_many_layers_is_torchs() -> None:
     np.testing.assert_allclose(infer(x), outputs, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize(("causal", "masked"), [(False, False), (True, False), (False, True)])
+def test_attention_in_heads_learns_as_torchs(causal: bool, masked: bool) -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.MultiheadAttention(12, 3, batch_first=True).double()
+    ours = nn.MultiHeadAttention(12, 3, causal=causal, dtype="float64")
+    given = {k: v.detach().numpy() for k, v in theirs.state_dict().items()}
+    names = {"enter.weight": "in_proj_weight", "enter.bias": "in_proj_bias"}
+    names |= {"leave.weight": "out_proj.weight", "leave.bias": "out_proj.bias"}
+    ours.load_state_dict({name: given[source].T for name, source in names.items()})
+    rng = np.random.default_rng(0)
+    seen = np.tril(np.ones((5, 5), bool)) if causal else np.ones((5, 5), bool)
+    if masked:
+        seen = rng.random((5, 5)) < 0.6
+        np.fill_diagonal(seen, True)
+    x = tc.placeholder((2, 5, 12), "float64", name="x")
+    mask = tc.placeholder((5, 5), "bool", name="mask")
+    y = ours(x, mask) if masked else ours(x)
+    parameters = [p.tensor for p in ours.parameters()]
+    inputs = [x, *parameters, *([mask] if masked else [])]
+    run = tc.compile([y, *tc.grad(tc.ops.sum(y * y), [x, *parameters])], inputs=inputs)
+    values = rng.normal(size=(2, 5, 12))
+    found = run(values, *(p.value for p in ours.parameters()), *([seen] if masked else []))
+    there = torch.tensor(values, requires_grad=True)
+    expected, _ = theirs(there, there, there, attn_mask=torch.tensor(~seen), need_weights=False)
+    (expected**2).sum().backward()
+    slopes = {k: v.grad.numpy().T for k, v in theirs.named_parameters()}
+    wanted = [there.grad.numpy(), *(slopes[names[n]] for n, _ in ours.named_parameters())]
+    for got, want in zip(found, [expected.detach().numpy(), *wanted], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11)
+
+
 def test_an_embedding_learns_as_torchs() -> None:
     torch.manual_seed(0)
     theirs = torch.nn.Sequential(
