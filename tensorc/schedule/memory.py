@@ -56,7 +56,12 @@ if TYPE_CHECKING:
 
 
 def cache_write(
-    program: Program, name: str, loop: For, scope: str = "local", panel: int | None = None
+    program: Program,
+    name: str,
+    loop: For,
+    scope: str = "local",
+    panel: int | None = None,
+    order: Sequence[int] | None = None,
 ) -> Program:
     """Collect what one iteration of `loop` writes to `name` in a buffer of its own.
 
@@ -70,8 +75,8 @@ def cache_write(
     The part is the box of all accesses inside the loop; its copy back has loops named `C.out0`,
     `C.out1`... Where the iteration reads elements that it has not written, or may leave some
     unwritten, they are copied in first (loops `C.in0`...). Guards appear where the box may reach
-    over the end of `name`. With `panel` the last dimension of the part is cut in panels, as
-    `cache_read` does it.
+    over the end of `name`. With `order` the part has its dimensions in that order, the last one
+    contiguous; with `panel` the last one is cut in panels. Both are as in `cache_read`.
 
     With `fold` the part starts from a reducer's identity instead: see `partial.cache_partial`.
 
@@ -82,10 +87,10 @@ def cache_write(
         ScheduleError: nothing in the loop writes `name`; the box has no constant size (scopes
             "local", "shared"), or blocks stand inside of the loop (the same); a check inside could
             end the call before the copy back; a loop around is parallel already, and two of its
-            iterations would copy one element back; `panel` is below 1.
+            iterations would copy one element back; `order` is no permutation; `panel` is below 1.
     """
     step = f"cache_write({name}, {loop.var.name})"
-    part = part_of(program, step, name, loop, scope, panel)
+    part = part_of(program, step, name, loop, scope, panel, order)
     whole = is_covered(loop.body, part.buffer, part.box, part.given)
     copy = partial(
         copy_nest, part.buffer, part.local, part.box, part.given, part.used, layout=part.layout
@@ -114,7 +119,13 @@ class Part:
 
 
 def part_of(
-    program: Program, step: str, name: str, loop: For, scope: str, panel: int | None
+    program: Program,
+    step: str,
+    name: str,
+    loop: For,
+    scope: str,
+    panel: int | None = None,
+    order: Sequence[int] | None = None,
 ) -> Part:
     """The part of the buffer `name` that an iteration of `loop` writes, if it may have a buffer.
 
@@ -137,11 +148,7 @@ def part_of(
     assert box is not None, "a write is an access"
     _constant_size(step, scope, box)
     own_name = fresh_name(f"{name}.local", used_names(program))
-    shape, layout = box.extents, Layout(box.lows)
-    if panel is not None:
-        _known_panel(step, panel, buffer)
-        shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
-        layout = Layout(box.lows, tuple(range(buffer.ndim)), panel)
+    shape, layout = _laid_out(step, buffer, box, order, panel)
     local = Buffer(own_name, shape, buffer.dtype, scope)
     given = [*around(program, loop), *in_range(loop)]
     uses = rebase(loop.body, buffer, local, layout)
@@ -225,21 +232,11 @@ def cache_read(
         raise ScheduleError(f"{step}: nothing in loop {loop.var.name} reads '{name}'")
     _constant_size(step, scope, box)
     padding = None if pad is None else _padding(step, pad, buffer)
-    order = tuple(range(buffer.ndim)) if order is None else tuple(order)
-    if sorted(order) != list(range(buffer.ndim)):
-        raise ScheduleError(
-            f"{step}: order {order} is no permutation of the {buffer.ndim} dimensions of '{name}'"
-        )
-    if panel is not None:
-        _known_panel(step, panel, buffer)
-    shape = tuple(box.extents[d] for d in order)
-    if panel is not None:
-        shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
+    shape, layout = _laid_out(step, buffer, box, order, panel)
     own_name = fresh_name(f"{name}.local", used_names(program))
     local = Buffer(own_name, shape, buffer.dtype, scope)
     used = loop_names(program, loop)
     given = [*around(program, loop), *in_range(loop)]
-    layout = Layout(box.lows, order, panel)
     copy = copy_nest(buffer, local, box, given, used, to_local=True, layout=layout, pad=padding)
     body = loop.body
     if padding is not None:
@@ -249,12 +246,31 @@ def cache_read(
     return with_body(program, replace_stmt(program.body, loop, new))
 
 
-def _known_panel(step: str, panel: int, buffer: Buffer) -> None:
+def _laid_out(
+    step: str, buffer: Buffer, box: Box, order: Sequence[int] | None, panel: int | None
+) -> tuple[tuple[Expr, ...], Layout]:
+    """The shape of a buffer that holds a box of another, its dimensions in an order and in panels.
+
+    Raises:
+        ScheduleError: there is no such order, or there are no such panels.
+    """
+    dims = range(buffer.ndim)
+    order = tuple(dims) if order is None else tuple(order)
+    if sorted(order) != list(dims):
+        raise ScheduleError(
+            f"{step}: order {order} is no permutation of the {buffer.ndim} dimensions of "
+            f"'{buffer.name}'"
+        )
+    shape = tuple(box.extents[d] for d in order)
+    if panel is None:
+        return shape, Layout(box.lows, order)
     if panel < 1 or not buffer.ndim:
         raise ScheduleError(
             f"{step}: a panel has at least 1 element of the last dimension; got panel={panel} for "
             f"'{buffer.name}', which has {buffer.ndim} dimensions"
         )
+    shape = (_panels(shape[-1], panel), *shape[:-1], Const(panel))
+    return shape, Layout(box.lows, order, panel)
 
 
 def _panels(extent: Expr, panel: int) -> Expr:

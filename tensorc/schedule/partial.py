@@ -16,6 +16,8 @@ from tensorc.schedule.region import box_nest, is_covered, is_written_before
 from tensorc.schedule.tree import sites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tensorc.ir.expr import Buffer, Expr
     from tensorc.ir.stmt import For, Program, Stmt
     from tensorc.schedule.region import Indices
@@ -27,6 +29,7 @@ def cache_partial(
     loop: For,
     scope: str = "local",
     panel: int | None = None,
+    order: Sequence[int] | None = None,
     strict: bool = False,
 ) -> Program:
     """Accumulate what one iteration of `loop` adds to `name` by itself, and fold it in at the end.
@@ -52,7 +55,7 @@ def cache_partial(
             folded into that holds no value yet.
     """
     step = f"cache_write({name}, {loop.var.name}, fold=True)"
-    part = part_of(program, step, name, loop, scope, panel)
+    part = part_of(program, step, name, loop, scope, panel, order)
     leaf = _accumulation(step, loop, part.buffer, strict)
     (unit,) = leaf.reducer.identity
     made: list[Accumulate] = []

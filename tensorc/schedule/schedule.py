@@ -248,6 +248,7 @@ class Schedule:
         scope: str = "local",
         panel: int | None = None,
         *,
+        order: Sequence[int] | None = None,
         fold: bool = False,
     ) -> None:
         """Collect what an iteration writes in a buffer of its own: see `memory.cache_write`.
@@ -258,14 +259,16 @@ class Schedule:
         options: dict[str, Value] = {} if scope == "local" else {"scope": scope}
         if panel is not None:
             options["panel"] = panel
+        if order is not None:
+            options["order"] = tuple(order)
         if fold:
             options["fold"] = True
 
         def step(program: Program) -> Program:
             at = self._find(loop)
             if fold:
-                return partial.cache_partial(program, stage, at, scope, panel, self.strict)
-            return memory.cache_write(program, stage, at, scope, panel)
+                return partial.cache_partial(program, stage, at, scope, panel, order, self.strict)
+            return memory.cache_write(program, stage, at, scope, panel, order)
 
         self._take("cache_write", (stage, self._ref(loop)), step, options)
 

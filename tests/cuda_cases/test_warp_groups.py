@@ -17,7 +17,7 @@ from tensorc.driver.cuda.function import CudaCompiledFunction
 from tensorc.errors import CompileError
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cuda import warp_groups
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.schedule import Schedule
 from tensorc.target import Target
 from tensorc.te.build import build

@@ -209,6 +209,8 @@ class Chooser:
         options: dict[str, Any] = {}
         if self.rng.random() < 0.3:
             options["panel"] = self.pick((1, 2, 3))
+        if self.rng.random() < 0.3:
+            options["order"] = self.order(stage)
         if self.rng.random() < 0.4:
             options["fold"] = True
         return Step("cache_write", (stage, loop), options)
@@ -220,14 +222,17 @@ class Chooser:
         if pad or (pad is None and self.rng.random() < 0.4):
             options["pad"] = self.pick((0, 1))
         if self.rng.random() < 0.3:
-            ranks = [p.buffer.ndim for p in self.s.program.params if p.buffer.name == name]
-            rank = ranks[0] if ranks else 2
-            options["order"] = tuple(int(d) for d in self.rng.permutation(rank))
+            options["order"] = self.order(name)
         if self.rng.random() < 0.3:
             options["scope"] = "local"
         if self.rng.random() < 0.25:
             options["panel"] = self.pick((1, 2, 3, 4))
         return Step("cache_read", (name, loop), options)
+
+    def order(self, name: str) -> tuple[int, ...]:
+        """An order of a parameter's dimensions, or of two."""
+        ranks = [p.buffer.ndim for p in self.s.program.params if p.buffer.name == name]
+        return tuple(int(d) for d in self.rng.permutation(ranks[0] if ranks else 2))
 
     def plan(self, kind: str, stage: str, loops: list[LoopRef]) -> list[Step]:
         """Steps that are likely to be legal one after the other."""

@@ -11,11 +11,12 @@ import pytest
 import tensorc as tc
 from tensorc.ir.expr import Where, const_int
 from tensorc.ir.parser import parse
+from tensorc.ir.stmt import ForKind, Role
 from tensorc.ir.walk import walk
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cost import Tile, best_tile, iterations
 from tensorc.schedule.schedule import Schedule
-from tensorc.schedule.tree import stage_sites
+from tensorc.schedule.tree import find_buffer, stage_sites
 from tensorc.target import Target
 from tensorc.te.build import build
 
@@ -171,7 +172,8 @@ def convolution(sizes: Sequence[int], filters: int, groups: int = 1) -> tuple[Sc
 
 def assert_same_arrays(s: Schedule, plain: Program) -> None:
     rng = np.random.default_rng(0)
-    shapes = [[const_int(n) or 0 for n in p.buffer.shape] for p in plain.params[:2]]
+    read = [p.buffer for p in plain.params if p.role is not Role.OUT]
+    shapes = [[const_int(n) or 0 for n in b.shape] for b in read]
     given = [rng.integers(-3, 4, shape).astype(np.float32) for shape in shapes]
     expected = tc.compile(plain, target="cpu")(*given)
     np.testing.assert_array_equal(tc.compile(s, target="cpu")(*given), expected)
@@ -199,3 +201,37 @@ def test_few_filters_over_a_ragged_width_have_no_masked_lanes(filters: int) -> N
     lane = update.loops[-1].var
     assert not any(n is lane for cond in update.conds for n in walk(cond))
     assert_same_arrays(s, plain)
+
+
+@pytest.mark.parametrize(("width", "turned"), [(28, True), (14, True), (64, False), (16, False)])
+def test_filters_run_in_lanes_where_a_row_of_an_image_leaves_some_idle(
+    width: int, turned: bool
+) -> None:
+    s, plain = convolution((2, 8, 6, width), 32)
+    update = stage_sites(s.program, "conv2d.local")[-1]
+    assert update.loops[-1].var.name.startswith("i1" if turned else "i3")
+    assert_same_arrays(s, plain)
+    if turned:
+        (copy,) = stage_sites(s.program, "w.local")
+        assert [x.kind for x in copy.loops[-2:]] == [ForKind.UNROLLED, ForKind.VECTORIZED]
+        rows = find_buffer(s.program, "pad.local")
+        assert rows is not None
+        assert [const_int(n) for n in rows.shape] == [1, 8, 8, width + 2]
+
+
+def test_what_is_computed_from_filters_in_lanes_stays_in_their_tile() -> None:
+    x, w = tc.placeholder((2, 8, 6, 28), name="x"), tc.placeholder((32, 8, 3, 3), name="w")
+    b = tc.placeholder((32, 1, 1), name="b")
+    plain = build([tc.ops.relu(tc.ops.conv2d(x, w, padding=1) + b)])
+    s = auto_schedule(plain, AVX2)
+    update = stage_sites(s.program, "conv2d.local")[-1]
+    (stored,) = stage_sites(s.program, "relu")
+    assert update.loops[:4] == stored.loops[:4]
+    assert_same_arrays(s, plain)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 29), (1, 8, 14)])
+def test_windows_over_a_line_keep_meaning(sizes: tuple[int, int, int]) -> None:
+    x, w = tc.placeholder(sizes, name="x"), tc.placeholder((40, sizes[1], 3), name="w")
+    plain = build([tc.ops.conv1d(x, w, padding=1)])
+    assert_same_arrays(auto_schedule(plain, AVX2), plain)

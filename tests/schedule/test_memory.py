@@ -537,3 +537,32 @@ def test_cache_read_refuses_an_empty_panel() -> None:
         "'B', which has 2 dimensions"
     )
     assert str(s) == before
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("panel", [None, 2])
+def test_cache_write_lays_the_part_out_in_another_order(fold: bool, panel: int | None) -> None:
+    plain = matmul(5, 3, 4)
+    s = Schedule(plain)
+    i, j, k = s.loops("C")
+    s.reorder(k, i, j)
+    outer, _ = s.split(i, 3)
+    s.reorder(outer, k)
+    s.cache_write("C", outer, panel=panel, order=(1, 0), fold=fold)
+    part = find_buffer(s.program, "C.local")
+    assert part is not None
+    shape = [const_int(n) for n in part.shape]
+    assert shape == ([4, 3] if panel is None else [2, 4, 2])
+    assert_same_results(plain, s.program)
+    again = Schedule(plain)
+    again.replay(Trace.from_json(s.trace.to_json()))
+    assert show(again.program) == show(s.program)
+
+
+def test_cache_write_refuses_an_order_that_is_no_permutation() -> None:
+    s = Schedule(matmul(5, 3, 4))
+    with pytest.raises(ScheduleError) as error:
+        s.cache_write("C", s["C"].loop("i"), order=(1, 1))
+    assert str(error.value) == (
+        "cache_write(C, i): order (1, 1) is no permutation of the 2 dimensions of 'C'"
+    )

@@ -119,18 +119,49 @@ def lanes_on(mask: str) -> tuple[bool, ...] | None:
 def flattened(shape: tuple[Expr, ...], indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Indices `q // n, q % n` into rows of n elements as `0, q`, which is the same place.
 
-    Loops that were fused over a dense array read such indices: their lanes are neighbours, also
-    from the end of a row to the next.
+    And `q // (m * n), q // n % m, q % n` as `0, 0, q`. Loops that were fused over a dense array
+    read such indices: their lanes are neighbours, also from the end of a row to the next.
     """
     found = list(indices)
-    for i in range(len(found) - 1):
-        match found[i], found[i + 1], shape[i + 1]:
-            case (
-                Binary(BinaryOp.FLOORDIV, q, Const(n)),
-                Binary(BinaryOp.MOD, again, Const(m)),
-                Const(length),
-            ) if n == m == length and same(q, again):
-                found[i], found[i + 1] = Const(0, int64), q
-            case _:
-                pass
+    last = len(found) - 1
+    while last > 0:
+        first, whole = _run(shape, found, last)
+        if whole is not None:
+            found[first : last + 1] = [*[Const(0, int64)] * (last - first), whole]
+        last = first if whole is not None else last - 1
     return tuple(found)
+
+
+def _run(shape: tuple[Expr, ...], indices: Sequence[Expr], last: int) -> tuple[int, Expr | None]:
+    """Where the digits of one number begin of which that in `last` is the lowest, and the number.
+
+    None for the number where there is no such run.
+    """
+    lowest, length = _digit(indices[last])[0], 1
+    for d in range(last, -1, -1):
+        whole, step, limit = _digit(indices[d])
+        if step != length or not same(whole, lowest):
+            break
+        if limit is None:
+            return d, whole if d < last else None
+        size = shape[d]
+        if not isinstance(size, Const) or size.value != limit:
+            break
+        length *= limit
+    return last, None
+
+
+def _digit(index: Expr) -> tuple[Expr, int, int | None]:
+    """`q`, `n` and `m` of an index `q // n % m`; None for `m` where there is no such rest."""
+    match index:
+        case Binary(BinaryOp.FLOORDIV, x, Const(int() as by)) if by > 0:
+            whole, step, limit = _digit(x)
+            if limit is None or limit % by == 0:
+                return whole, step * by, None if limit is None else limit // by
+        case Binary(BinaryOp.MOD, x, Const(int() as by)) if by > 0:
+            whole, step, limit = _digit(x)
+            if limit is None or limit % by == 0:
+                return whole, step, by
+        case _:
+            pass
+    return index, 1, None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tensorc.codegen.llvm.pattern import flattened
 from tensorc.ir.affine import coefficient
 from tensorc.ir.expr import Load, const_int
 from tensorc.ir.simplify import simplify
@@ -51,8 +52,10 @@ def square_of(rows: For) -> Square | None:
         return None
     if size & (size - 1) or size * width < GROUP_BYTES or load.buffer is copy.buffer:
         return None
-    by_row = _moves_last(load.indices, rows.var) and _stays_last(load.indices, lanes.var)
-    by_lane = _moves_last(copy.indices, lanes.var) and _stays_last(copy.indices, rows.var)
+    read = flattened(load.buffer.shape, load.indices)
+    written = flattened(copy.buffer.shape, copy.indices)
+    by_row = _moves_last(read, rows.var) and _stays_last(read, lanes.var)
+    by_lane = _moves_last(written, lanes.var) and _stays_last(written, rows.var)
     return Square(rows, lanes, copy, load, size) if by_row and by_lane else None
 
 

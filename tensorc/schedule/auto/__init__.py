@@ -39,8 +39,9 @@ from tensorc.schedule.auto.cuda import cuda_schedule
 from tensorc.schedule.auto.dense import run_on
 from tensorc.schedule.auto.groups import is_in_groups, split_groups
 from tensorc.schedule.auto.inlining import inline_all
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.auto.padding import store_padded
-from tensorc.schedule.auto.products import product_of, tile_product
+from tensorc.schedule.auto.products import tile_product
 from tensorc.schedule.auto.reductions import (
     along_rows,
     by_parts,

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import const_int
 from tensorc.ir.facts import leaf_loads, nests, reads
 from tensorc.schedule.auto.cost import best_tile, depends, is_index, stride
-from tensorc.schedule.auto.products import packed, product_of, relax, shared_operand
+from tensorc.schedule.auto.operands import product_of, shared_operand
+from tensorc.schedule.auto.products import packed, relax
 from tensorc.schedule.auto.steps import attempt, finish_tile, vectors
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import stage_sites
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Load, Var
-    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 

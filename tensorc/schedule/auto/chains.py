@@ -19,14 +19,14 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, leaf_loads, nests
 from tensorc.ir.stmt import For
 from tensorc.schedule.auto.cost import bytes_of, extent_of, stride
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 
 if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer, Load, Var
     from tensorc.ir.stmt import Stmt
-    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.schedule import Schedule
 
 BLOCK_BYTES = 128 * 1024  # Of what lies between, in a block: a quarter of a second-level cache.

@@ -16,7 +16,7 @@ from tensorc.ir.expr import Binary, BinaryOp, Const, Var, const_int
 from tensorc.ir.facts import leaf_loads
 from tensorc.ir.stmt import Accumulate
 from tensorc.ir.walk import walk
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import stage_sites
 

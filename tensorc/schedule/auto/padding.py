@@ -12,7 +12,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.expr import Const, Load, Where
 from tensorc.ir.walk import walk
 from tensorc.schedule.auto.cost import depends, extent_of, lanes_of
-from tensorc.schedule.auto.products import beside_of, product_of
+from tensorc.schedule.auto.operands import beside_of, product_of
 from tensorc.schedule.auto.steps import vectors
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import stage_sites

@@ -8,7 +8,6 @@ or an activation, unless it reads another large array.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,18 @@ from tensorc.ir.walk import written_buffers
 from tensorc.schedule.auto.cost import (
     SYMBOLIC,
     Tile,
-    best_tile,
     bytes_of,
     depends,
     extent_of,
-    is_index,
     iterations,
     stride,
+)
+from tensorc.schedule.auto.operands import (
+    beside_of,
+    is_for_all,
+    overlap_of,
+    product_of,
+    shared_operand,
 )
 from tensorc.schedule.auto.steps import (
     attempt,
@@ -35,13 +39,15 @@ from tensorc.schedule.auto.steps import (
     is_scheduled,
     vectors,
 )
+from tensorc.schedule.auto.turned import keep_rows_together, tile_of, turn_of, turned
 from tensorc.schedule.handles import Loop
-from tensorc.schedule.tree import path_to, sites, stage_sites
+from tensorc.schedule.tree import path_to, sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.expr import Load
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.handles import Stage
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
@@ -63,53 +69,6 @@ FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the se
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """A contraction's loops: those that choose the element, and those that are summed over.
-
-    `lane` is the axis along which the result is contiguous; `rows` another, on which the operand
-    along `lane` does not depend.
-    """
-
-    leaf: Accumulate
-    spatial: tuple[For, ...]
-    reduced: tuple[For, ...]
-    lane: For
-    rows: For
-
-    @property
-    def around(self) -> tuple[For, ...]:
-        """The other loops that choose the element."""
-        return tuple(x for x in self.spatial if x not in (self.lane, self.rows))
-
-
-def product_of(s: Schedule, stage: str) -> Product | None:
-    """The contraction that computes `stage`, if it stands in plain loops and reuses operands."""
-    found = stage_sites(s.program, stage)
-    updates = [x for x in found if isinstance(x.leaf, Accumulate)]
-    inits = [x for x in found if isinstance(x.leaf, Store)]
-    if len(updates) != 1 or not inits or is_scheduled(found):
-        return None
-    (update,) = updates
-    spatial = inits[0].loops
-    if any(a is not b for a, b in zip(spatial, update.loops, strict=False)):
-        return None
-    leaf = update.leaf
-    assert isinstance(leaf, Accumulate)
-    if not leaf.indices or len(leaf.buffers) != 1:
-        return None
-    lane = next((x for x in spatial if x.var is leaf.indices[-1] and extent_of(x) > 1), None)
-    reduced = update.loops[len(spatial) :]
-    if lane is None or not reduced:
-        return None
-    uses = leaf_loads(leaf)
-    for loop in reversed(spatial):
-        reused = any(stride(u, loop.var) == 0 and stride(u, lane.var) != 0 for u in uses)
-        if loop is not lane and extent_of(loop) > 1 and reused:
-            return Product(leaf, spatial, reduced, lane, loop)
-    return None
-
-
 def tile_product(s: Schedule, stage: str, target: Target) -> None:
     """Tile a contraction in registers, with its operand packed and its consumers in the tile.
 
@@ -119,16 +78,17 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
     product = product_of(s, stage)
     if product is None:
         return
-    lane, rows = product.lane, product.rows
     lanes = max(1, target.vector_bytes // max(b.dtype.bytes for b in product.leaf.buffers))
+    product = turned(product, lanes, target)
+    lane, rows = product.lane, product.rows
     m, n = extent_of(rows), extent_of(lane)
     shared = shared_operand(product)
-    common = shared if shared is not None and _is_for_all(product, shared) else None
+    common = shared if shared is not None and is_for_all(product, shared) else None
     images = 1 if common is None else iterations(product.around)
-    uses = 0.0 if shared is None else m * images * _overlap(product, shared)
+    uses = 0.0 if shared is None else m * images * overlap_of(product, shared)
     pad = n % lanes != 0 and uses >= PAD_ROWS
     beside = beside_of(product)
-    tile = _tile_of(product, beside, lanes, target, padded=pad)
+    tile = tile_of(product, beside, lanes, target, padded=pad)
     around = {x: Loop(s, stage, x.var) for x in product.around}
     several: list[Loop] = []
     if beside is not None and tile.beside > 1:
@@ -176,60 +136,27 @@ def tile_product(s: Schedule, stage: str, target: Target) -> None:
             _pack(s, shared, product, at, lanes, padded=pad, panel=panel)
     if scattered is not None:
         attempt(s, partial(_rows_packed, s, scattered, before[-1], tile))
-    s.cache_write(stage, outer[-1])
-    if pad:
-        relax(s, outer[-1])
-    _consume(s, stage, product, outer[-1])
-    finish_tile(s, outer[-1].var, lanes)
+    if turn_of(product) is not None:
+        keep_rows_together(s, product, [*first, *before], lanes)
+    _in_registers(s, stage, product, outer[-1], lanes, padded=pad)
+
+
+def _in_registers(
+    s: Schedule, stage: str, product: Product, at: Loop, lanes: int, *, padded: bool
+) -> None:
+    """Keep the tile of an iteration of `at` in registers, with what is computed from it."""
+    turn = turn_of(product)
+    if turn is None:
+        s.cache_write(stage, at)
+    else:
+        s.cache_write(stage, at, "global", order=turn)  # It adds up in registers before.
+    if padded:
+        relax(s, at)
+    _consume(s, stage, product, at)
+    finish_tile(s, at.var, lanes)
     last = product.reduced[-1]
     if (const_int(last.extent) or SYMBOLIC) <= SHORT:
         s.unroll(Loop(s, f"{stage}.local", last.var))
-
-
-def _tile_of(
-    product: Product, beside: For | None, lanes: int, target: Target, *, padded: bool
-) -> Tile:
-    return best_tile(
-        extent_of(product.rows),
-        extent_of(product.lane),
-        lanes,
-        target.vector_registers,
-        padded=padded,
-        beside=1 if beside is None else extent_of(beside),
-        # Beyond the edge may lie rows of another product, which a tile would have to keep.
-        whole=all(i is not product.rows.var for i in product.leaf.indices),
-    )
-
-
-def beside_of(product: Product) -> For | None:
-    """An axis with more of the lanes' operand, all to be multiplied with the same rows.
-
-    Such are the rows of an image, or images, for the filters of a convolution.
-    """
-    uses = leaf_loads(product.leaf)
-    for loop in reversed(product.around):
-        if (const_int(loop.extent) or 1) > 1 and all(
-            (stride(u, loop.var) == 0) == (stride(u, product.lane.var) == 0) for u in uses
-        ):
-            return loop
-    return None
-
-
-def _overlap(product: Product, use: Load) -> float:
-    """How often a row of tiles reads each element of its panel, as windows do that overlap."""
-    elements = 1
-    for index, size in zip(use.indices, use.buffer.shape, strict=True):
-        if depends([index], product.lane.var):
-            continue  # What neighbouring lanes read is as much as there are lanes, or little more.
-        loops = [x for x in product.reduced if depends([index], x.var)]
-        elements *= min(iterations(loops), const_int(size) or SYMBOLIC)
-    return max(1.0, iterations(product.reduced) / elements)
-
-
-def _is_for_all(product: Product, use: Load) -> bool:
-    """Whether `use`, as the filters of a convolution, is what all rows of all images meet."""
-    several = len(product.reduced) > 1 and iterations(product.around) > 1
-    return several and not any(depends(use.indices, x.var) for x in product.around)
 
 
 def _is_far(product: Product, use: Load) -> bool:
@@ -276,18 +203,6 @@ def _cut(s: Schedule, loop: Loop, factor: int, *, always: bool = False) -> tuple
         return [], loop
     outer, inner = s.split(loop, factor)
     return [outer], inner
-
-
-def shared_operand(product: Product) -> Load | None:
-    """The operand along the lanes that row tiles share, where it is the only read of its buffer."""
-    uses = leaf_loads(product.leaf)
-    for use in uses:
-        if sum(u.buffer is use.buffer for u in uses) > 1 or stride(use, product.rows.var) != 0:
-            continue
-        dims = [i for i in use.indices if depends([i], product.lane.var)]
-        if len(dims) == 1 and is_index(dims[0], product.lane.var):
-            return use
-    return None
 
 
 def _scattered_operand(product: Product, tile: Tile, lanes: int) -> Load | None:
@@ -353,10 +268,31 @@ def packed(
         s.reorder(*copy[:-1], copied.loops[-use.buffer.ndim - 1], copy[-1])
     if const_int(s.extent(copy[-1])) is None:
         return copied
-    across = copy[-1] if order is None else copy[order.index(use.buffer.ndim - 1)]
+    across = copy[-1] if order is None else _row_of(s, use, order, copy, lanes)
     if across is copy[-1] or pad is not None or not in_squares(s, across, copy[-1], lanes):
         vectors(s, copy[-1], lanes)
     return copied
+
+
+def _row_of(s: Schedule, use: Load, order: Sequence[int], copy: Sequence[Loop], lanes: int) -> Loop:
+    """The loop of a copy along which neighbours are read.
+
+    Over all dimensions that lie together in both buffers, where registers divide them then.
+    """
+    at = order.index(use.buffer.ndim - 1)
+    sizes = [const_int(s.extent(x)) or 1 for x in copy]
+    first, size = at, sizes[at]
+    while first > 0 and order[first - 1] == order[first] - 1:
+        if const_int(use.buffer.shape[order[first]]) != sizes[first]:
+            break
+        first -= 1
+        size *= sizes[first]
+    if sizes[at] % lanes == 0 or size % lanes:
+        return copy[at]
+    across = copy[at]
+    for loop in reversed(copy[first:at]):
+        across = s.fuse(loop, across)
+    return across
 
 
 def _consume(s: Schedule, stage: str, product: Product, at: Loop) -> None:

@@ -17,7 +17,8 @@ from tensorc.ir.expr import const_int
 from tensorc.ir.facts import facts, nests
 from tensorc.ir.stmt import For, Role, Store
 from tensorc.schedule.auto.cost import bytes_of, iterations
-from tensorc.schedule.auto.products import HIDDEN, product_of
+from tensorc.schedule.auto.operands import product_of
+from tensorc.schedule.auto.products import HIDDEN
 from tensorc.schedule.auto.steps import attempt, is_scheduled
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import sites

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tensorc.ir.expr import Cast, Load
 from tensorc.ir.walk import walk
 from tensorc.schedule.auto.cost import elements_of, iterations
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.auto.steps import attempt
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tensorc.errors import ScheduleError
 from tensorc.ir.printer import show
 from tensorc.schedule.auto import auto_schedule
 from tensorc.schedule.auto.cuda.boxes import Axes, Box, box_of, sides, take
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.schedule import Schedule
 from tensorc.target import Target
 from tensorc.te.build import build

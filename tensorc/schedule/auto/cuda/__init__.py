@@ -16,7 +16,7 @@ from tensorc.schedule.auto.cuda.partials import cut_in_parts
 from tensorc.schedule.auto.cuda.products import split_products, tile_product
 from tensorc.schedule.auto.cuda.rows import fuse_rows
 from tensorc.schedule.auto.inlining import inline_all
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.schedule import Schedule
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tensorc.ir.stmt import For
-    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.handles import Loop
     from tensorc.schedule.schedule import Schedule
 

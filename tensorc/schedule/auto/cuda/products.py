@@ -42,7 +42,7 @@ from tensorc.schedule.auto.cuda.tiling import (
 )
 from tensorc.schedule.auto.cuda.warp_groups import group_columns, group_product
 from tensorc.schedule.auto.cuda.warps import RESIDENT, stages_of, warp_parts
-from tensorc.schedule.auto.products import Product, product_of
+from tensorc.schedule.auto.operands import Product, product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_buffer, find_loop, own_loops

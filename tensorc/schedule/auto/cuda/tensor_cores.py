@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer
     from tensorc.schedule.auto.cuda.tiling import Copy, Dims
     from tensorc.schedule.auto.cuda.warps import WarpTile
-    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target

@@ -26,7 +26,7 @@ from tensorc.schedule.auto.cost import SYMBOLIC, depends, extent_of, iterations
 from tensorc.schedule.auto.cuda.boxes import Box, Side, one
 from tensorc.schedule.auto.cuda.consumers import consume
 from tensorc.schedule.auto.cuda.tiles import Problem
-from tensorc.schedule.auto.products import Product, relax
+from tensorc.schedule.auto.products import relax
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import find_allocation, find_buffer, find_loop, sites, stage_sites
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tensorc.ir.expr import Buffer, Expr, Load, Var
     from tensorc.ir.stmt import For
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
 

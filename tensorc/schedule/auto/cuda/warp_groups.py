@@ -40,7 +40,7 @@ from tensorc.schedule.auto.cuda.tiling import (
     steps_first,
 )
 from tensorc.schedule.auto.cuda.warps import stages_of
-from tensorc.schedule.auto.products import product_of
+from tensorc.schedule.auto.operands import product_of
 from tensorc.schedule.auto.steps import attempt
 from tensorc.schedule.handles import Loop
 from tensorc.schedule.tree import own_loops
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tensorc.ir.expr import Buffer, Load
     from tensorc.schedule.auto.cuda.tensor_cores import Instruction
     from tensorc.schedule.auto.cuda.tiling import Dims, Tiled
-    from tensorc.schedule.auto.products import Product
+    from tensorc.schedule.auto.operands import Product
     from tensorc.schedule.schedule import Schedule
     from tensorc.schedule.tree import Site
     from tensorc.target import Target
