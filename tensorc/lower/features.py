@@ -19,7 +19,7 @@ _MODERN = (
 class Features:
     """Instructions for fused multiply-add, for float16 conversion, for rounding to integers.
 
-    `table`: a register of eight numbers can be read at places that another one holds.
+    `table`: so many int32 of a register can be read at places that another one holds; 0 if none.
     `fence` is LLVM's name of the instruction after which other threads see what was stored around
     the caches; empty where none is needed.
     """
@@ -28,7 +28,7 @@ class Features:
     half: bool
     rounding: bool
     fence: str = ""
-    table: bool = False
+    table: int = 0
 
 
 def features(target: Target) -> Features:
@@ -43,5 +43,5 @@ def features(target: Target) -> Features:
     modern = resolved.cpu.startswith(_MODERN)
     fma = modern or "fma" in flags
     half = fma and (modern or "f16c" in flags)
-    table = modern or (fma and "avx2" in flags)
+    table = (16 if "avx512f" in flags else 8) if modern or (fma and "avx2" in flags) else 0
     return Features(fma, half, fma or "sse4.1" in flags, "llvm.x86.sse.sfence", table)

@@ -83,7 +83,7 @@ def expand(name: str, args: tuple[Expr, ...], dtype: DType, able: Features) -> E
     if dtype.bits == 16:
         wide = tuple(Cast(a, float32) for a in args)
         return Cast(expand(name, wide, float32, able), dtype)
-    w = Work(dtype, able.fma, able.table)
+    w = Work(dtype, able.fma, able.table > 0)
     return w.done(EXPANSIONS[name](w, *(w(a, "x") for a in args)))
 
 

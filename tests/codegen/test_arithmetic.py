@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import tensorc as tc
 from codegen.harness import Array, Kernel
 from codegen.programs import check
 from tensorc.dtypes import ALL_DTYPES, DType, float32, float64, int32, int64
@@ -69,6 +70,14 @@ def test_a_table_is_read_in_any_number_of_lanes(lanes: int) -> None:
         f"      B[o * {lanes} + i] = eighths(A[o * {lanes} + i]) + eighths(A[o])\n"
     )
     check(text, {"A": given, "B": np.zeros(96, np.int32)}, target=Target(cpu="haswell"))
+
+
+def test_wide_registers_read_a_table_in_one_instruction() -> None:
+    x = tc.placeholder((64,), name="x")
+    wide = Target(cpu="znver4", features="+avx512f,+avx2,+avx,+fma", triple="x86_64-linux-gnu")
+    text = tc.compile(tc.exp(x), target=wide).inspect("asm")
+    assert "vpermd\t%zmm" in text or "vpermps\t%zmm" in text
+    assert "vextracti" not in text
 
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)

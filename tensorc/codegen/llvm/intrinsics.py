@@ -102,37 +102,37 @@ def _tf32(b: Builder, x: Val) -> Val:
     return select(b, finite, cut, x)
 
 
-_EIGHTHS = ", ".join(
-    f"i32 {int(np.exp2(np.float32(i / 8)).view(np.int32)) - (i << 20)}" for i in range(8)
-)
+_EIGHTHS = [f"i32 {int(np.exp2(np.float32(i / 8)).view(np.int32)) - (i << 20)}" for i in range(8)]
+_LOOK_UP = {8: "llvm.x86.avx2.permd", 16: "llvm.x86.avx512.permvar.si.512"}
 
 
 def _eighths(b: Builder, x: Val) -> Val:
-    """Eight numbers in a register, of which each lane picks one by its three lowest bits.
+    """Numbers in a register, of which each lane picks one by its three lowest bits.
 
-    The instruction has eight lanes: fewer are filled up, more are taken in parts.
+    The instruction has as many lanes as a register: fewer are filled up, more are taken in parts.
     """
-    name = b.module.declare("llvm.x86.avx2.permd", "<8 x i32>", ["<8 x i32>", "<8 x i32>"])
+    size = min(b.module.features.table, 16 if x.varying and b.lanes > 8 else 8)
+    one = f"<{size} x i32>"
+    name = b.module.declare(_LOOK_UP[size], one, [one, one])
+    table = ", ".join(_EIGHTHS * (size // 8))
 
     def picked(places: str) -> str:
-        return b.op(f"call <8 x i32> @{name}(<8 x i32> <{_EIGHTHS}>, <8 x i32> {places})")
+        return b.op(f"call {one} @{name}({one} <{table}>, {one} {places})")
 
     if not x.varying:
-        one = b.op(f"insertelement <8 x i32> poison, i32 {x.text}, i64 0")
-        return Val(b.op(f"extractelement <8 x i32> {picked(one)}, i64 0"), x.dtype)
-    whole = -(-b.lanes // 8) * 8
+        alone = b.op(f"insertelement {one} poison, i32 {x.text}, i64 0")
+        return Val(b.op(f"extractelement {one} {picked(alone)}, i64 0"), x.dtype)
+    whole = -(-b.lanes // size) * size
     places = _resized(b, x.text, b.lanes, whole)
-    if whole == 8:
-        return Val(_resized(b, picked(places), 8, b.lanes), x.dtype, True)
-    wide = f"<{whole} x i32>"
-    cut = b.module.declare(f"llvm.vector.extract.v8i32.v{whole}i32", "<8 x i32>", [wide, "i64"])
-    put = b.module.declare(
-        f"llvm.vector.insert.v{whole}i32.v8i32", wide, [wide, "<8 x i32>", "i64"]
-    )
+    if whole == size:
+        return Val(_resized(b, picked(places), size, b.lanes), x.dtype, True)
+    wide, of = f"<{whole} x i32>", f"v{size}i32"
+    cut = b.module.declare(f"llvm.vector.extract.{of}.v{whole}i32", one, [wide, "i64"])
+    put = b.module.declare(f"llvm.vector.insert.v{whole}i32.{of}", wide, [wide, one, "i64"])
     result = "poison"
-    for at in range(0, whole, 8):
-        part = picked(b.op(f"call <8 x i32> @{cut}({wide} {places}, i64 {at})"))
-        result = b.op(f"call {wide} @{put}({wide} {result}, <8 x i32> {part}, i64 {at})")
+    for at in range(0, whole, size):
+        part = picked(b.op(f"call {one} @{cut}({wide} {places}, i64 {at})"))
+        result = b.op(f"call {wide} @{put}({wide} {result}, {one} {part}, i64 {at})")
     return Val(_resized(b, result, whole, b.lanes), x.dtype, True)
 
 
