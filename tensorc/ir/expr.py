@@ -746,6 +746,19 @@ def all_of(conds: Sequence[Expr]) -> Expr | None:
     return result
 
 
+def terms_of(cond: Expr) -> list[Expr]:
+    """What a conjunction is made of, in order."""
+    terms: list[Expr] = []
+    stack = [cond]
+    while stack:
+        match stack.pop():
+            case Binary(BinaryOp.AND, lhs, rhs):
+                stack += (rhs, lhs)
+            case term:
+                terms.append(term)
+    return terms
+
+
 def as_shape(shape: int | Expr | Sequence[int | Expr]) -> tuple[Expr, ...]:
     """`shape` as int64 expressions.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tensorc.ir.expr import Binary, BinaryOp, Expr, Load, Var, all_of
+from tensorc.ir.expr import Expr, Load, Var, all_of, terms_of
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -20,9 +19,6 @@ from tensorc.ir.stmt import (
     block,
 )
 from tensorc.ir.walk import walk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _KINDS = (ForKind.SERIAL, ForKind.UNROLLED, ForKind.VECTORIZED)
 
@@ -59,7 +55,7 @@ def _before(loop: For) -> Stmt:
     guard = loop.body
     if loop.kind not in _KINDS or not isinstance(guard, If) or guard.orelse is not None:
         return loop
-    terms = list(_terms(guard.cond))
+    terms = terms_of(guard.cond)
     fixed = all_of([t for t in terms if _is_fixed(t, loop.var)])
     rest = all_of([t for t in terms if not _is_fixed(t, loop.var)])
     if fixed is None:
@@ -70,11 +66,3 @@ def _before(loop: For) -> Stmt:
 
 def _is_fixed(cond: Expr, var: Var) -> bool:
     return not any(n is var or isinstance(n, Load) for n in walk(cond))
-
-
-def _terms(cond: Expr) -> Iterator[Expr]:
-    if isinstance(cond, Binary) and cond.op is BinaryOp.AND:
-        yield from _terms(cond.lhs)
-        yield from _terms(cond.rhs)
-    else:
-        yield cond

@@ -28,6 +28,8 @@ from tensorc.ir.expr import (
     UnaryOp,
     Var,
     Where,
+    all_of,
+    terms_of,
 )
 from tensorc.ir.sets import prove
 from tensorc.ir.stmt import Accumulate, Store
@@ -84,21 +86,15 @@ def _holds_padding(program: Program, load: Load, extra: Sequence[Expr]) -> bool:
     if not isinstance(padding, Const) or padding.value != 0 or loads(condition):
         return False
     outside = {x.var for x in loops_on(path)}
-    own = [x.var for x in writer.loops if x.var not in outside]
-    if not _by_own_loops(leaf.indices, own):
-        return False
     element: dict[Var, Expr] = {
         v: e for v, e in zip(leaf.indices, load.indices, strict=True) if isinstance(v, Var)
     }
-    left_out = Unary(UnaryOp.NOT, substitute(condition, element))
-    return prove(left_out, extra).holds
-
-
-def _by_own_loops(indices: Sequence[Expr], own: Sequence[Var]) -> bool:
-    """Whether an element is written by one iteration of the loops, and each loop chooses one."""
-    chosen = [v for i in indices for v in free_vars(i)]
-    plain = all(isinstance(i, Var) for i in indices)
-    return plain and len(chosen) == len(own) and set(chosen) == set(own)
+    known = all_of(  # Of the others, which iteration writes the element is not known.
+        [t for t in terms_of(condition) if all(v in outside or v in element for v in free_vars(t))]
+    )
+    if known is None:
+        return False
+    return prove(Unary(UnaryOp.NOT, substitute(known, element)), extra).holds
 
 
 def _writers(program: Program, buffer: Buffer) -> list[Site]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tensorc.errors import ScheduleError
-from tensorc.ir.expr import Binary, BinaryOp, Expr, Unary, UnaryOp, Var, all_of
+from tensorc.ir.expr import Binary, BinaryOp, Expr, Unary, UnaryOp, Var, all_of, terms_of
 from tensorc.ir.printer import show
 from tensorc.ir.sets import EMPTY, sample
 from tensorc.ir.stmt import Check, For, If, Leaf, Program
@@ -122,24 +122,11 @@ def _without(stmt: Stmt, guards: Mapping[If, Expr | None]) -> Stmt:
 
 def _parts(cond: Expr, var: Var) -> tuple[Expr, Expr | None]:
     """The part of a conjunction that depends on `var`, and the rest."""
-    terms = _terms(cond)
+    terms = terms_of(cond)
     own = [any(v is var for v in free_vars(t)) for t in terms]
     gone = all_of([t for t, mine in zip(terms, own, strict=True) if mine])
     assert gone is not None, "the guard depends on the loop"
     return gone, all_of([t for t, mine in zip(terms, own, strict=True) if not mine])
-
-
-def _terms(cond: Expr) -> list[Expr]:
-    """What a conjunction is made of."""
-    terms: list[Expr] = []
-    stack = [cond]
-    while stack:
-        match stack.pop():
-            case Binary(BinaryOp.AND, lhs, rhs):
-                stack += (rhs, lhs)
-            case term:
-                terms.append(term)
-    return terms
 
 
 def _stays_inside(step: str, program: Program, one: _Relaxed) -> None:
@@ -192,7 +179,7 @@ def _feeds_nothing(
             encoder = TwoInstances(own, {w: v for w, v in tied.items() if w in own})
             texts = [encoder.condition(c, True, 0) for c in one.extra()]
             never = {encoder.condition(c, False, 0) for c in one.extra()} - {"true"}
-            inside = [encoder.condition(t, True, 1) for c in reader.domain() for t in _terms(c)]
+            inside = [encoder.condition(t, True, 1) for c in reader.domain() for t in terms_of(c)]
             if not never.isdisjoint(inside):
                 continue  # The guard that the one lacks holds for the other, of equal variables.
             texts += inside

@@ -119,3 +119,18 @@ def test_a_sum_that_would_change_keeps_its_guard(
         f"  S.local[0] += {shown}: reads them"
     )
     assert show(s.program) == before
+
+
+def test_a_copy_in_registers_with_two_padded_sides_holds_zeros_beyond_the_sum() -> None:
+    s = Schedule(matmul(8, 7, 10))
+    i, j, k = s.loops("C")
+    outer, inner = s.split(k, 4)
+    tile, lane = s.split(j, 4)
+    s.reorder(i, outer, tile, inner, lane)
+    s.cache_read("A", outer, pad=0.0)
+    copy = s.cache_read("B", outer, pad=0.0)
+    s.split(copy.loops[-1], 4)
+    s.cache_write("C", i)
+    s.relax_guard("C.local", inner)
+    assert "k.outer * 4 + k.inner < " not in show(s.program)
+    assert_same_results(matmul(8, 7, 10), s.program)
