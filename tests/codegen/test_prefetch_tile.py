@@ -86,3 +86,66 @@ def test_what_is_added_to_after_the_sum_is_asked_for_too() -> None:
         kind for _, kind in asked(Kernel(parse(added.replace("C: out", "C: inout")), X86).text)
     ]
     assert kinds == ["1"] * 6
+
+
+PANELS = "A: in float32[9, {steps}, 6], B: in float32[4, {steps}, 16], C: out float32[54, 64]"
+NEXT = (
+    f"program main({PANELS}):"
+    + """
+  for i in range(9) {{{hint}}}:
+    for j in {loop}:
+      alloc T: float32[6, 16] local
+        for r in unrolled(6):
+          for l in vectorized(16):
+            T[r, l] = 0.0
+        for k in range({steps}):
+          for r_1 in unrolled(6):
+            for l_1 in vectorized(16):
+              T[r_1, l_1] += A[{panel}] * B[j, k, l_1]
+        for r_2 in unrolled(6):
+          for l_2 in vectorized(16):
+            C[i * 6 + r_2, j * 16 + l_2] = T[r_2, l_2]
+"""
+)
+
+
+def next_kernel(
+    steps: int = 40,
+    hint: str = "prefetch_next: 1",
+    loop: str = "range(4)",
+    panel: str = "i, k, r_1",
+) -> Kernel:
+    return Kernel(parse(NEXT.format(steps=steps, hint=hint, loop=loop, panel=panel)), X86)
+
+
+def test_each_iteration_asks_for_its_share_of_what_the_next_one_around_adds_up() -> None:
+    kinds = [kind for _, kind in asked(next_kernel().text)]
+    assert kinds == ["0"] * 4, "a panel of 960 bytes is 15 lines, a quarter of them 4"
+    assert len(asked(next_kernel(steps=80).text)) == 8
+    assert len(asked(next_kernel(loop="range(2)").text)) == 8
+
+
+def test_shares_begin_at_the_next_panel_and_lie_one_after_the_other() -> None:
+    text = next_kernel().text
+    pointers = [re.escape(p) for p, _ in asked(text)]
+    found = [re.findall(rf"{p} = getelementptr float, ptr \S+, i64 (\S+)", text) for p in pointers]
+    assert [int(x) for (x,) in found] == [240, 256, 272, 288], "a panel has 240 elements"
+
+
+def test_nothing_is_asked_for_that_the_loop_inside_chooses() -> None:
+    assert asked(next_kernel(hint="prefetch_next: 0").text) == []
+    assert asked(next_kernel(panel="j, k, r_1").text) == []
+    assert asked(next_kernel(panel="2 * j + i // 9, k, r_1").text) == []
+    assert asked(next_kernel(loop="unrolled(4)").text) == []
+    assert asked(next_kernel(steps=4000).text) == [], "a share of 375 lines is more than it keeps"
+
+
+def test_asking_for_the_next_panel_changes_no_result() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.integers(-4, 5, (9, 40, 6)).astype(np.float32)
+    b = rng.integers(-4, 5, (4, 40, 16)).astype(np.float32)
+    c = np.empty((54, 64), np.float32)
+    code, _ = next_kernel()({"A": a, "B": b, "C": c}, 1)
+    assert code == 0
+    whole = np.einsum("ikr,jkl->irjl", a, b).reshape(54, 64)
+    assert np.array_equal(c, whole)

@@ -1,4 +1,4 @@
-"""Lines of the caches that are asked for ahead of their use: a loop's hint `prefetch_tile`.
+"""Lines of the caches that are asked for ahead of use: hints `prefetch_tile`, `prefetch_next`.
 
     for j in range(64) {prefetch_tile: 0}:
       for k in range(256): T += ...               a sum over many steps
@@ -6,7 +6,16 @@
 
 At the beginning of an iteration the processor is asked for the lines that its straight code touches
 after the loops: they come while the loops compute. With another number it is the straight code of
-the iteration so many further on. Such a request reads nothing and cannot fail.
+the iteration so many further on.
+
+    for i in range(8) {prefetch_next: 1}:
+      for j in range(64):
+        for k in range(256): T += A[i, k] * B[j, k]
+
+An iteration of the loop inside asks for its share, a 64th here, of what the next iteration of the
+one with the hint adds up whatever `j` is: of A, so far on that it comes from a far cache meanwhile.
+
+Such a request reads nothing and cannot fail.
 """
 
 from __future__ import annotations
@@ -18,14 +27,15 @@ from tensorc.codegen.llvm.access import address
 from tensorc.codegen.llvm.types import Poly, number
 from tensorc.ir.expr import Load, const_int
 from tensorc.ir.facts import leaf_loads
-from tensorc.ir.stmt import Accumulate, Allocate, Block, For, ForKind, Store
+from tensorc.ir.stmt import Accumulate, Allocate, Block, For, ForKind, If, Store
 from tensorc.ir.walk import walk, written_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from tensorc.codegen.llvm.access import Place
     from tensorc.codegen.llvm.expr import ExprEmitter
-    from tensorc.ir.expr import Buffer, Expr
+    from tensorc.ir.expr import Buffer, Expr, Var
     from tensorc.ir.stmt import Stmt
 
     Key = frozenset[tuple[tuple[str, ...], int]]  # What of an offset depends on loops.
@@ -71,9 +81,76 @@ def ask_for_tile(e: ExprEmitter, body: Stmt) -> None:
     if len(wanted) > MOST:
         return
     for place, offset, writes in wanted:
-        e.b.module.declare(_PREFETCH, "void", ["ptr", "i32", "i32", "i32"])
-        asked = f"ptr {address(e.b, place, offset)}, i32 {int(writes)}, i32 3, i32 1"
-        e.b.line(f"call void @{_PREFETCH}({asked})")
+        _ask(e, place, offset, writes=writes)
+
+
+def chooses_next(loop: For) -> bool:
+    """Whether a loop has the hint `prefetch_next`."""
+    return bool(dict(loop.annotations).get("prefetch_next"))
+
+
+def ask_for_next(e: ExprEmitter, outer: Var, var: Var, first: Poly, count: int, body: Stmt) -> None:
+    """Ask for a share of what sums in `body` read in the next iteration of `outer`.
+
+    Of what `var`, of `count` values from `first` on, does not choose, and what lies side by side.
+    """
+    here, at = e.env[outer], e.env[var]
+    assert isinstance(here, Poly), "loops count by indices"
+    assert isinstance(at, Poly), "loops count by indices"
+    e.env[outer] = here + number(1)
+    for place, low, elements in _added_up(e, outer, var, body):
+        line = LINE // place.buffer.dtype.bytes
+        share = -(-elements // (line * count))
+        for i in range(share if share <= MOST else 0):
+            offset = low + (at - first) * number(share * line) + number(i * line)
+            _ask(e, place, offset, writes=False)
+    e.env[outer] = here
+
+
+def _added_up(
+    e: ExprEmitter, outer: Var, var: Var, body: Stmt
+) -> Iterator[tuple[Place, Poly, int]]:
+    """What `outer` alone chooses among what sums read: where it begins, and its elements."""
+    for loops, leaf in _sums(body, ()):
+        for use in leaf_loads(leaf):
+            names = {n for i in use.indices for n in walk(i)}
+            if outer not in names or var in names or any(isinstance(n, Load) for n in names):
+                continue
+            place = e.places[use.buffer]
+            ends = [_corner(e, loops, place, use, last=last) for last in (False, True)]
+            length = (ends[1] - ends[0]).const
+            if length is not None and length >= 0 and place.room is None and not place.private:
+                yield place, ends[0], length + 1
+
+
+def _sums(stmt: Stmt, loops: tuple[For, ...]) -> Iterator[tuple[tuple[For, ...], Accumulate]]:
+    """The accumulations under loops of constant size."""
+    match stmt:
+        case Block(stmts):
+            for s in stmts:
+                yield from _sums(s, loops)
+        case Allocate(_, body) | If(_, body, None):
+            yield from _sums(body, loops)
+        case For() if _is_constant(stmt):
+            yield from _sums(stmt.body, (*loops, stmt))
+        case Accumulate():
+            yield loops, stmt
+        case _:
+            pass
+
+
+def _corner(e: ExprEmitter, loops: Sequence[For], place: Place, use: Load, *, last: bool) -> Poly:
+    for loop in loops:
+        start, extent = const_int(loop.start) or 0, const_int(loop.extent) or 1
+        e.env[loop.var] = number(start + (extent - 1) * last)
+    with e.statement():
+        return e.offset(place, use.indices)
+
+
+def _ask(e: ExprEmitter, place: Place, offset: Poly, *, writes: bool) -> None:
+    e.b.module.declare(_PREFETCH, "void", ["ptr", "i32", "i32", "i32"])
+    asked = f"ptr {address(e.b, place, offset)}, i32 {int(writes)}, i32 3, i32 1"
+    e.b.line(f"call void @{_PREFETCH}({asked})")
 
 
 def _lines(found: dict[int, bool], elements: int) -> Iterator[tuple[int, bool]]:

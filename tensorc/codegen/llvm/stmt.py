@@ -26,7 +26,7 @@ from tensorc.codegen.llvm.expr import ExprEmitter
 from tensorc.codegen.llvm.helpers import CHECK_FAILED
 from tensorc.codegen.llvm.invariant import WRITTEN_OUT, invariant_loads
 from tensorc.codegen.llvm.pattern import lanes_on
-from tensorc.codegen.llvm.prefetch import ask_for_tile, tile_ahead
+from tensorc.codegen.llvm.prefetch import ask_for_next, ask_for_tile, chooses_next, tile_ahead
 from tensorc.codegen.llvm.transpose import square_of, transposed
 from tensorc.codegen.llvm.types import LANE, Poly, Val, memory_type, number, symbol
 from tensorc.ir.expr import Binary, Buffer, CompareOp, Expr, Load, Reducer, Var, const_int
@@ -61,6 +61,7 @@ class StmtEmitter(ExprEmitter):
         super().__init__(b)
         self.checks = checks
         self.status, self.error, self.failed = status, error, failed
+        self.around: Var | None = None  # The loop around that asks for its next iteration.
         self.bypasses = False  # Whether stores go around the caches, so that the end has a fence.
 
     def emit(self, stmt: Stmt) -> None:
@@ -110,8 +111,9 @@ class StmtEmitter(ExprEmitter):
             before, hint = b.ahead, dict(loop.annotations).get("prefetch", b.ahead)
             b.ahead = hint if isinstance(hint, int) else before
             tile = None if b.lanes else tile_ahead(loop)
-            self.serial(loop.var, start, extent, loop.body, tile=tile)
-            b.ahead = before
+            outer, self.around = self.around, loop.var if chooses_next(loop) else None
+            self.serial(loop.var, start, extent, loop.body, tile=tile, outer=outer)
+            self.around, b.ahead = outer, before
 
     def limits(self, loop: For) -> tuple[Poly, Poly]:
         """The start and the extent of a loop; constant ones are noted as its variable's range."""
@@ -176,11 +178,19 @@ class StmtEmitter(ExprEmitter):
         b.label(after)
 
     def serial(
-        self, var: Var, start: Poly, extent: Poly, body: Stmt, *, tile: int | None = None
+        self,
+        var: Var,
+        start: Poly,
+        extent: Poly,
+        body: Stmt,
+        *,
+        tile: int | None = None,
+        outer: Var | None = None,
     ) -> None:
         """`body` for `var` from `start`, which may vary over the lanes; `extent` may not.
 
-        An iteration first asks for what the straight code of one `tile` further on touches.
+        An iteration first asks for what the straight code of one `tile` further on touches, and for
+        its share of what the next iteration of `outer` adds up.
         """
         unroll = not self.scheduled or _is_step(body)
         held = self._held(var, body)
@@ -191,6 +201,8 @@ class StmtEmitter(ExprEmitter):
                     self.env[var] = value + number(tile)
                     ask_for_tile(self, body)
                     self.env[var] = value
+                if outer is not None and extent.const is not None:
+                    ask_for_next(self, outer, var, start, extent.const, body)
                 self.emit(body)
 
     def _held(self, var: Var, body: Stmt) -> Sequence[Load]:
