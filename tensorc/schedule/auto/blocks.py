@@ -1,14 +1,15 @@
 """Large products by blocks of their sum, whose operands stay in the caches that suit them.
 
-    for ko:                                   a block of the sum
-      B.local = the panels of B[ko]           packed, read from the last cache
-      for io:                                 a block of rows, for a thread
-        A.local = the panels of A[io, ko]     packed, in the second-level cache
-        for j: for i:                         tiles of columns, of rows
+    for io: for ko:                           a block of rows, of the sum
+      A.local = the panels of A[io, ko]       packed, read from the last cache
+      for jo:                                 a block of columns, for a thread
+        B.local = the panels of B[ko, jo]     packed, in the second-level cache
+        for i: for j:                         tiles of rows, of columns
           C.local = 0; for ki: C.local += A.local * B.local; C += C.local
 
-A panel of B, the one operand that the tiles under each other share, stays in the nearest cache
-meanwhile. What a tile adds to comes while it is computed, since it is needed at its end alone.
+A panel of A, the one operand that the tiles beside each other share, stays in the nearest cache
+meanwhile, and so do the lines of C that two of them share. What a tile adds to comes while it is
+computed, since it is needed at its end alone.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
 
 LARGE_OPERAND = 11 * 1024 * 1024  # Bytes of each operand from which blocks pay for their passes.
 MIN_ROWS = 384  # Rows that must share a packed block of columns for its copy to pay.
-PANEL_BYTES = 32 * 1024  # Of a panel of columns: the nearest cache.
-ROWS_BYTES = 384 * 1024  # Of a block of rows: three quarters of a second-level cache.
-COLUMNS_BYTES = 4 * 1024 * 1024  # Of the columns packed together: a part of the last cache.
+NEAREST_BYTES = 32 * 1024  # The nearest cache: a panel of columns, or that and one of rows.
+SETS_BYTES = 4096  # Panels that start multiples of this apart meet in the same sets of it.
+COLUMNS_BYTES = 384 * 1024  # Of a block of columns: three quarters of a second-level cache.
+ROWS_BYTES = 4 * 1024 * 1024  # Of the rows packed together: a part of the last cache.
+EVEN = 2  # Steps of a sum that are written out together.
+MANY = 64  # Steps for each one that blocks may add.
 LONG_SUM = 2048  # Steps from which on what uses the result costs little as a pass of its own.
 
 
@@ -77,15 +81,15 @@ def _blocks_of(s: Schedule, product: Product, target: Target) -> Blocks | None:
         return None
     tile = best_tile(m, n, _lanes(product, target), target.vector_registers, padded=True)
     width = tile.vectors * _lanes(product, target)
-    steps = _whole(k, PANEL_BYTES // (width * size))
-    if k % steps:  # A sum of another length in the last block costs more than blocks save.
+    steps = _steps(k, width * size, tile.rows * size)
+    if steps is None:
         return None
-    most = ROWS_BYTES // (steps * size)
+    rows = _whole(-(-m // tile.rows), ROWS_BYTES // (steps * size * tile.rows)) * tile.rows
+    most = COLUMNS_BYTES // (steps * size * width)
+    panels = -(-n // width)
     threads = max(1, target.threads or 1)
-    count = -(-m // (most * threads)) * threads  # As many blocks for each thread.
-    rows = -(-m // (count * tile.rows)) * tile.rows
-    columns = _whole(-(-n // width), COLUMNS_BYTES // (steps * size * width)) * width
-    return Blocks(left, right, steps, rows, columns)
+    count = -(-panels // (most * threads)) * threads  # As many blocks for each thread.
+    return Blocks(left, right, steps, rows, -(-panels // count) * width)
 
 
 def _lanes(product: Product, target: Target) -> int:
@@ -97,6 +101,22 @@ def _is_plain(left: Load, product: Product) -> bool:
     dims = [i for i in left.indices if depends([i], product.rows.var)]
     free = stride(left, product.lane.var) == 0
     return free and len(dims) == 1 and is_index(dims[0], product.rows.var)
+
+
+def _steps(k: int, column: int, row: int) -> int | None:
+    """The steps of a block, of nearly equal ones; None where they add many.
+
+    A step takes `column` bytes of a panel of columns and `row` of one of rows. The latter may come
+    from a farther cache, unless all panels of columns meet in the same sets.
+    """
+    steps = _part(k, NEAREST_BYTES // column)
+    if steps * column % SETS_BYTES == 0:
+        steps = _part(k, NEAREST_BYTES // (column + row))
+    return steps if steps < k and -k % steps * MANY <= k else None
+
+
+def _part(k: int, most: int) -> int:
+    return -(-k // -(-k // most) // EVEN) * EVEN
 
 
 def _whole(extent: int, most: int) -> int:
@@ -112,9 +132,9 @@ def _in_blocks(s: Schedule, stage: str, product: Product, target: Target, blocks
     Raises:
         ScheduleError: a step is refused.
     """
-    m, n = (const_int(x.extent) or 0 for x in (product.rows, product.lane))
+    loops = (product.rows, product.lane, product.reduced[0])
+    m, n, k = (const_int(x.extent) or 0 for x in loops)
     lanes = _lanes(product, target)
-    pad = n % lanes != 0
     tile = best_tile(m, n, lanes, target.vector_registers, padded=True)
     width = tile.vectors * lanes
     s.decompose_reduction(stage, Loop(s, stage, product.spatial[0].var))
@@ -125,23 +145,23 @@ def _in_blocks(s: Schedule, stage: str, product: Product, target: Target, blocks
     column, column_inner = s.split(Loop(s, stage, product.lane.var), width)
     column_block, column_tile = s.split(column, blocks.columns // width)
     step_block, step = s.split(Loop(s, stage, product.reduced[0].var), blocks.steps)
-    inner = [row_inner, *s.split(column_inner, lanes)]
-    outer = [column_block, step_block, row_block, column_tile, row_tile]
-    s.reorder(*outer, step, *inner)
+    outer = [row_block, step_block, column_block, row_tile, column_tile]
+    s.reorder(*outer, step, row_inner, *s.split(column_inner, lanes))
     right, left = blocks.right, blocks.left
-    order = _last(right, product.lane.var)
-    copied = packed(s, right, step_block, order, 0.0 if pad else None, width, lanes)
-    ragged = 0.0 if m % tile.rows else None
+    more = k % blocks.steps != 0
+    pads = [0.0 if more or extent % size else None for extent, size in ((m, tile.rows), (n, width))]
     order = _last(left, product.rows.var)
-    rows = s.cache_read(left.buffer.name, row_block, order=order, pad=ragged, panel=tile.rows)
+    rows = s.cache_read(left.buffer.name, step_block, order=order, pad=pads[0], panel=tile.rows)
     s.unroll(rows.loops[-1])
-    s.cache_write(stage, row_tile, fold=True)
-    if pad or ragged is not None:
-        relax(s, row_tile, inside=True)  # Beyond the edges lie zeros.
-    finish_tile(s, row_tile.var, lanes)
-    s.annotate(row_tile, "prefetch_tile", 0)
-    s.parallel(copied.loops[2])
-    s.parallel(row_block)
+    packed(s, right, column_block, _last(right, product.lane.var), pads[1], width, lanes)
+    s.cache_write(stage, column_tile, fold=True)
+    if pads != [None, None]:
+        relax(s, column_tile, inside=True)  # Beyond the edges lie zeros.
+    finish_tile(s, column_tile.var, lanes)
+    s.annotate(column_tile, "prefetch_tile", 0)
+    s.annotate(row_tile, "prefetch_next", 1)
+    s.parallel(rows.loops[2])
+    s.parallel(column_block)
 
 
 def _last(use: Load, var: Var) -> list[int] | None:
