@@ -177,19 +177,22 @@ def best_tile(
     *,
     padded: bool,
     beside: int = 1,
+    across: float = 0.0,
     whole: bool = False,
 ) -> Tile:
     """The tile for a result of `m` rows and `n` columns; `padded` if the columns' edge is full.
 
-    There are `beside` of them, all products with the same rows, which a tile may lie across. With
-    `whole`, tiles divide the rows where there is a size that does.
+    There are `beside` of them, all products with the same rows, which a tile may lie across; that
+    costs `across` for each element and step. With `whole`, tiles divide the rows where there is a
+    size that does.
     """
     sizes = TILES_32 if registers >= 32 else TILES_16
     if whole and any(m % t.rows == 0 for t in sizes):
         sizes = tuple(t for t in sizes if m % t.rows == 0)
     choices = [*sizes, *(Tile(t.rows, 1, t.vectors) for t in sizes if t.vectors <= beside)]
     time = partial(time_of, m=m, n=n, lanes=lanes, registers=registers, padded=padded)
-    best = min(choices, key=lambda t: time(t, beside=beside))
+    more = m * n * beside * across
+    best = min(choices, key=lambda t: time(t, beside=beside) + (more if t.beside > 1 else 0.0))
     return Tile(best.rows, max(1, min(best.vectors, -(-n // lanes))), best.beside)
 
 

@@ -30,7 +30,7 @@ from tensorc.schedule.auto.cost import (
     stride,
     time_of,
 )
-from tensorc.schedule.auto.operands import beside_of, is_for_all, shared_operand
+from tensorc.schedule.auto.operands import beside_of, is_for_all, overlap_of, shared_operand
 from tensorc.schedule.auto.steps import vectors
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tensorc.schedule.schedule import Schedule
     from tensorc.target import Target
 
+PASS = 8  # What it costs to read or store an element once more, in multiply-adds.
 TURN = 12  # What it costs to store an element the other way round, in multiply-adds.
 MAX_WINDOW = 8  # Rows of a window, which are written out inside of all other sums.
 
@@ -63,7 +64,7 @@ def turned(product: Product, lanes: int, target: Target) -> Product:
 
     now = time(tile_of(product, beside, lanes, target, padded=True), m, n, count)
     then = time(tile_of(other, None, lanes, target, padded=True), n, m)
-    then += m * n * TURN / iterations(product.reduced)
+    then += m * n * (TURN / iterations(product.reduced) + _reading(product))
     return other if count * then < now else product
 
 
@@ -78,9 +79,29 @@ def tile_of(
         target.vector_registers,
         padded=padded,
         beside=1 if beside is None else extent_of(beside),
+        across=_across(product),
         # Beyond the edge may lie rows of another product, which a tile would have to keep.
         whole=all(i is not product.rows.var for i in product.leaf.indices),
     )
+
+
+def _across(product: Product) -> float:
+    """What it costs that a tile lies across rows, in multiply-adds for each element and step.
+
+    It reads and stores halves of lines, so the same ones more often; but rows whose windows overlap
+    share what they read.
+    """
+    return _reading(product, rows=True) + PASS / iterations(product.reduced)
+
+
+def _reading(product: Product, *, rows: bool = False) -> float:
+    """What a pass over the lanes' operand costs, in multiply-adds for each element and step.
+
+    With `rows`, over that of several rows together.
+    """
+    shared = shared_operand(product)
+    overlap = 1.0 if shared is None else overlap_of(product, shared)
+    return PASS / (extent_of(product.rows) * overlap ** (2 if rows else 1))
 
 
 def _apart(product: Product) -> tuple[For, ...]:
