@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tensorc.dtypes import bool_
 from tensorc.errors import IRError
-from tensorc.ir.expr import Buffer, Const, Dim, Expr, Loc, Reducer, Var, check_indices
+from tensorc.ir.expr import Buffer, Const, Dim, Expr, Reducer, Var, check_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tensorc.ir.loc import Loc
 
 
 class ForKind(Enum):

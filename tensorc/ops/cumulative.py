@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.dtypes import DType, accumulator, as_dtype, int64, uint64
-from tensorc.ir.expr import BinaryOp, Const, Load, Var, binary, caller_loc, cast
+from tensorc.ir.expr import BinaryOp, Const, Load, Var, binary, cast
+from tensorc.ir.loc import caller_loc
 from tensorc.ops.axes import normalize_axis, spatial_axes
 from tensorc.ops.reshape import reshape
 from tensorc.te.scan import define_scan

@@ -19,10 +19,10 @@ from tensorc.ir.expr import (
     Select,
     as_expr,
     as_shape,
-    caller_loc,
     cast,
     maximum,
 )
+from tensorc.ir.loc import caller_loc
 from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import normalize_axis, show_shape, spatial_axes
 from tensorc.ops.reshape import reshape

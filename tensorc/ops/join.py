@@ -16,7 +16,6 @@ from tensorc.ir.expr import (
     Where,
     all_of,
     as_expr,
-    caller_loc,
     cast,
     const_int,
     match_dtypes,
@@ -24,6 +23,7 @@ from tensorc.ir.expr import (
     minimum,
     shorten,
 )
+from tensorc.ir.loc import caller_loc
 from tensorc.ir.simplify import simplify
 from tensorc.ops.axes import normalize_axis, show_shape, spatial_axes
 from tensorc.ops.shape import gather

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tensorc.errors import ArgumentError, DTypeError, ShapeError
-from tensorc.ir.expr import Expr, Load, Select, call, caller_loc, cast
+from tensorc.ir.expr import Expr, Load, Select, call, cast
+from tensorc.ir.loc import caller_loc
 from tensorc.ops.activation import softplus_of
 from tensorc.ops.axes import show_shape, spatial_axes
 from tensorc.ops.elementwise import exp, square

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from tensorc.dtypes import int64
 from tensorc.errors import ShapeError
-from tensorc.ir.expr import Const, Expr, Load, as_shape, caller_loc, const_int
+from tensorc.ir.expr import Const, Expr, Load, as_shape, const_int
+from tensorc.ir.loc import caller_loc
 from tensorc.ops.axes import normalize_axes, normalize_axis, show_shape, spatial_axes
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.tensor import Tensor, broadcast_load, broadcast_shapes, define, same_size

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tensorc.errors import IRError, ShapeError
-from tensorc.ir.expr import Buffer, Const, Dim, Expr, Let, Load, Loc, Var, shorten
+from tensorc.ir.expr import Buffer, Const, Dim, Expr, Let, Load, Var, shorten
 from tensorc.ir.stmt import (
     Accumulate,
     Allocate,
@@ -41,6 +41,7 @@ from tensorc.te.updates import Plan, plan_updates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from tensorc.ir.loc import Loc
     from tensorc.te.scatter import Scatter
 
 

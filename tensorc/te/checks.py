@@ -16,7 +16,6 @@ from tensorc.ir.expr import (
     Dim,
     Expr,
     Load,
-    Loc,
     Var,
     cast,
     const_int,
@@ -33,6 +32,7 @@ from tensorc.te.tensor import Placeholder, Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from tensorc.ir.loc import Loc
     from tensorc.te.hoist import Nest
 
 # A call reports three numbers about a check that fails: those of tensorc.h's error_info.

@@ -17,11 +17,11 @@ from tensorc.ir.expr import (
     all_of,
     as_expr,
     as_shape,
-    caller_loc,
     cast,
     const_int,
     shorten,
 )
+from tensorc.ir.loc import caller_loc
 from tensorc.ir.reducers import builtin
 from tensorc.ir.walk import free_vars
 from tensorc.te.axis import IterVar

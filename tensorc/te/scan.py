@@ -34,11 +34,11 @@ from tensorc.ir.expr import (
     Where,
     as_expr,
     as_shape,
-    caller_loc,
     cast,
     const_int,
     shorten,
 )
+from tensorc.ir.loc import caller_loc
 from tensorc.ir.walk import free_vars, loads, substitute, walk
 from tensorc.te.axis import ZERO, IterVar
 from tensorc.te.bounds import check_accesses

@@ -27,19 +27,18 @@ from tensorc.ir.expr import (
     ExprBase,
     ExprLike,
     Load,
-    Loc,
     Reduce,
     Var,
     as_expr,
     as_shape,
     binary,
     call,
-    caller_loc,
     cast,
     compare,
     shorten,
 )
 from tensorc.ir.latex import equation, latex, symbol
+from tensorc.ir.loc import Loc, caller_loc
 from tensorc.ir.printer import KEYWORDS
 from tensorc.ir.walk import free_vars, loads, walk
 from tensorc.te.axis import ZERO, reduce_extents

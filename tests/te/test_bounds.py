@@ -9,8 +9,9 @@ import pytest
 
 from te.texts import assert_builds
 from tensorc.errors import BoundsError, CheckFailed
-from tensorc.ir.expr import Loc, where
+from tensorc.ir.expr import where
 from tensorc.ir.interp import run as interpret
+from tensorc.ir.loc import Loc
 from tensorc.ir.printer import show
 from tensorc.ir.walk import loads
 from tensorc.te import bounds
