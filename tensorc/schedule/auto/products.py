@@ -66,6 +66,7 @@ BLOCK_BYTES = 256 * 1024  # Of panels that are packed together: half of a second
 MIN_BLOCKS = 8  # Of panels, for the threads.
 MIN_PANELS = 2  # For each thread, where threads are to share them.
 FAR_OPERAND = 512 * 1024  # Bytes of rows above which they do not stay in the second-level cache.
+FAR_LEFT = 384 * 1024  # Bytes of rows above which they do not stay there beside a panel.
 PAD_ROWS = 32  # Rows that must share a padded panel for the copy to pay.
 
 
@@ -187,7 +188,7 @@ def _panels_at_once(product: Product, shared: Load | None, width: int) -> int:
     steps = iterations(product.reduced)
     far = (u for u in leaf_loads(product.leaf) if stride(u, product.lane.var) == 0)
     rows = extent_of(product.rows) * steps
-    if not any(rows * u.buffer.dtype.bytes > FAR_OPERAND for u in far):
+    if not any(rows * u.buffer.dtype.bytes > FAR_LEFT for u in far):
         return 1
     panels = -(-extent_of(product.lane) // width)
     fit = BLOCK_BYTES // (steps * width * shared.buffer.dtype.bytes)
