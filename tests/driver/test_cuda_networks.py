@@ -91,6 +91,7 @@ def gates(dtype: str) -> tuple[nn.Module, nn.Module, Array, Array]:
 def words(dtype: str) -> tuple[nn.Module, nn.Module, Array, Array]:
     made = nn.Sequential(
         nn.Embedding(9, 6, dtype=dtype),
+        nn.MultiHeadAttention(6, 2, causal=True, dtype=dtype),
         nn.GELU(),
         nn.Flatten(),
         nn.Linear(30, 4, dtype=dtype),
