@@ -53,7 +53,7 @@ def pack(
     Raises:
         ScheduleError: it does, or does not read it, or allocates it itself; `order` is no
             permutation; there is no such precision, or `name` has no float32 numbers; `dtype` does
-            not hold all numbers of `name`.
+            not hold all numbers of `name`, or is another than float32 beside a `precision`.
     """
     step = f"pack({name}, {stage})"
     buffer = find_buffer(program, name)
@@ -79,6 +79,8 @@ def pack(
             f"{buffer.dtype}"
         )
     held = _held(step, buffer, dtype)
+    if precision is not None and held != buffer.dtype:
+        raise ScheduleError(f"{step}: numbers rounded to tf32 are float32; leave out dtype={held}")
     box = touched_box(nest, buffer)
     assert box is not None, "a nest that reads a buffer touches some of it"
     used = used_names(program)

@@ -454,6 +454,10 @@ def test_pack_refuses_a_type_that_does_not_hold_the_numbers() -> None:
     assert str(raised.value) == "pack(A, C): bfloat16 does not hold all numbers of float32"
     with pytest.raises(ScheduleError, match=r"^pack\(A, C\): dtype complex64 is not supported"):
         s.pack("C", "A", dtype="complex64")
+    with pytest.raises(ScheduleError) as raised:
+        s.pack("C", "A", precision="tf32", dtype="float64")
+    told = "pack(A, C): numbers rounded to tf32 are float32; leave out dtype=float64"
+    assert str(raised.value) == told
 
 
 def test_cache_read_packs_a_matrix_in_panels() -> None:
